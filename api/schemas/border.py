@@ -1,0 +1,165 @@
+"""The closed list of what leaves a site: heartbeats, dataset registrations, execution events, approved results.
+
+Nothing else does. `PAYLOADS` is that list; the site's sender and the registry's routes both go by it.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+
+from api.schemas.common import Count, Line, MetricNumber, Name, Strict
+from cubes.digests import Digest, canonical
+
+MAX_PAYLOAD_BYTES: Final = 256 * 1024
+MAX_STATISTICS_BYTES: Final = 128 * 1024
+
+
+class PayloadKind(StrEnum):
+    HEARTBEAT = "heartbeat"
+    DATASET = "dataset"
+    EXECUTION_EVENT = "execution_event"
+    RESULT = "result"
+
+
+class Isolation(StrEnum):
+    """What the deny probe found; it stands on every result for ever."""
+
+    ISOLATED = "isolated"
+    NOT_ISOLATED = "not_isolated"
+
+
+class ProbeOutcome(Strict):
+    """The deny probe's verdict about one runtime at one start of the agent."""
+
+    runtime: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}$")]
+    isolation: Isolation
+    checks: dict[Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")], bool] = Field(max_length=40)
+    """Check name to whether it held; the positive controls are among them."""
+    probed_at: datetime
+
+
+class Heartbeat(Strict):
+    """I am alive, this is my version, so much waits; how far the audit chain I keep a head of has come."""
+
+    sent_at: datetime
+    agent_version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+-]{1,40}$")]
+    running: Count
+    waiting_gates: Count
+    probe: ProbeOutcome
+
+
+class SiteDecision(Strict):
+    """Who at the site allowed a payload, bound to the digest of what they were shown."""
+
+    gate: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
+    person: Line
+    decided_at: datetime
+    digest: Digest
+    reason: str = Field(max_length=2_000)
+
+
+class DatasetRegistration(Strict):
+    """A prepared dataset: its digests and the statistics a named person approved. No file name, no case."""
+
+    name: Name
+    title: Line
+    benchmark_id: int
+    preparator_digest: Digest
+    root: Digest
+    data_root: Digest
+    labels_root: Digest
+    metadata_root: Digest | None
+    cases: Count
+    statistics: dict[str, JsonValue] = Field(max_length=200)
+    decision: SiteDecision
+
+    @model_validator(mode="after")
+    def _statistics_are_small(self) -> "DatasetRegistration":
+        if len(canonical(self.statistics)) > MAX_STATISTICS_BYTES:
+            msg = f"statistics are larger than {MAX_STATISTICS_BYTES} bytes: aggregate them further in the preparator"
+            raise ValueError(msg)
+        return self
+
+
+class Step(StrEnum):
+    PREPARE = "prepare"
+    SANITY_CHECK = "sanity_check"
+    STATISTICS = "statistics"
+    INFER = "infer"
+    EVALUATE = "evaluate"
+
+
+class ExecutionState(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class ErrorClass(StrEnum):
+    """Why a step failed, in a word. Log text never leaves."""
+
+    EXIT_CODE = "exit_code"
+    DEADLINE = "deadline"
+    MEMORY = "memory"
+    OUTPUT_MISSING = "output_missing"
+    OUTPUT_MALFORMED = "output_malformed"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    LOG_TOO_LARGE = "log_too_large"
+    DATASET_CHANGED = "dataset_changed"
+    NOT_ISOLATED = "not_isolated"
+    CUBE_UNAVAILABLE = "cube_unavailable"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+
+class ExecutionEvent(Strict):
+    """One step of one execution changed its state."""
+
+    execution: Digest
+    """The execution's identity."""
+    benchmark_id: int
+    model_id: int
+    dataset_id: int
+    step: Step
+    state: ExecutionState
+    attempt: int = Field(ge=1, le=1_000)
+    started_at: datetime
+    finished_at: datetime | None = None
+    exit_code: int | None = Field(default=None, ge=-256, le=256)
+    error_class: ErrorClass | None = None
+
+
+class ApprovedResult(Strict):
+    """The metrics of one execution that a named person at the site let go."""
+
+    execution: Digest
+    score: Digest
+    """The score's identity: the execution's and the metrics cube's."""
+    benchmark_id: int
+    model_id: int
+    dataset_id: int
+    model_digest: Digest
+    metrics_digest: Digest
+    dataset_root: Digest
+    metrics: dict[Name, MetricNumber] = Field(min_length=1, max_length=50)
+    cases: Count
+    started_at: datetime
+    finished_at: datetime
+    probe: ProbeOutcome
+    decision: SiteDecision
+
+
+PAYLOADS: Final[dict[PayloadKind, type[Strict]]] = {
+    PayloadKind.HEARTBEAT: Heartbeat,
+    PayloadKind.DATASET: DatasetRegistration,
+    PayloadKind.EXECUTION_EVENT: ExecutionEvent,
+    PayloadKind.RESULT: ApprovedResult,
+}
+NEEDS_DECISION: Final = frozenset({PayloadKind.DATASET, PayloadKind.RESULT})
+
+
+def parse_payload(kind: PayloadKind, body: Any) -> Strict:
+    """The payload, or a `pydantic.ValidationError` that names each key that does not belong."""
+    return PAYLOADS[kind].model_validate(body)

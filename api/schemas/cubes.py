@@ -1,0 +1,78 @@
+"""Cubes and models as they travel."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from api.schemas.common import Line, Name, Stamped, Strict, Text
+from cubes.digests import Digest
+
+
+class CubeKind(StrEnum):
+    DATA_PREPARATOR = "data_preparator"
+    MODEL = "model"
+    METRICS = "metrics"
+
+
+class CubeCreate(Strict):
+    name: Name
+    kind: CubeKind
+    pack_digest: Digest
+    """Digest of the deterministic tar of the cube's folder, uploaded before to `/blobs`."""
+    additional_files_digest: Digest | None = None
+    """Digest of a `.tar` of additional files (weights, atlases), uploaded before to `/blobs`."""
+    parameters: dict[str, Any] = Field(default={}, max_length=200)
+    description: Text = ""
+
+
+class CubePublic(Stamped):
+    name: str
+    kind: CubeKind
+    pack_digest: Digest
+    additional_files_digest: Digest | None
+    parameters: dict[str, Any]
+    parameters_digest: Digest | None
+    """Digest of the canonical JSON of `parameters`; none when there are no parameters."""
+    description: str
+    owner_id: int
+    contract: dict[str, Any]
+    """The parsed `container_config.yaml` from inside the pack."""
+
+
+class CubeRef(Strict):
+    """Everything a site needs to fetch and run one cube: what was approved is what runs."""
+
+    id: int
+    name: str
+    kind: CubeKind
+    pack_digest: Digest
+    additional_files_digest: Digest | None
+    parameters: dict[str, Any]
+    parameters_digest: Digest | None
+
+
+class ModelCreate(Strict):
+    """A model: a cube of kind `model` and the card that people read before they let it in."""
+
+    name: Name
+    cube_id: int
+    title: Line
+    intended_use: Text
+    training_data: Text
+    architecture: Line
+    licence: Line
+    contact: Line
+
+
+class ModelPublic(Stamped):
+    name: str
+    cube_id: int
+    owner_id: int
+    organization_id: int
+    title: str
+    intended_use: str
+    training_data: str
+    architecture: str
+    licence: str
+    contact: str

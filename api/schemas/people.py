@@ -1,0 +1,79 @@
+"""Users, organizations, sites and tokens as they travel."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from api.schemas.common import Email, Line, Name, Stamped, Strict
+
+
+class Scope(StrEnum):
+    """What a token may be used for; a token never gives more than its owner's own rights."""
+
+    READ = "read"
+    WRITE = "write"
+    DECIDE = "decide"
+    SITE = "site"
+    SERVICE = "service"
+
+
+class OrganizationCreate(Strict):
+    name: Name
+    title: Line
+
+
+class OrganizationPublic(Stamped):
+    name: str
+    title: str
+
+
+class UserCreate(Strict):
+    email: Email
+    name: Line
+    organization_id: int
+    platform_administrator: bool = False
+
+
+class UserPublic(Stamped):
+    email: str
+    name: str
+    organization_id: int
+    platform_administrator: bool
+    active: bool
+
+
+class SiteCreate(Strict):
+    name: Name
+    title: Line
+    organization_id: int
+
+
+class SitePublic(Stamped):
+    name: str
+    title: str
+    organization_id: int
+    last_heartbeat_at: datetime | None
+    agent_version: str | None
+    isolation: str | None
+    """Outcome of the last deny probe: `isolated`, `not_isolated` or `unknown`."""
+
+
+class TokenCreate(Strict):
+    label: Line
+    scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE, Scope.DECIDE], min_length=1, max_length=5)
+    expires_in_days: int = Field(default=90, ge=1, le=366)
+
+
+class TokenPublic(Stamped):
+    label: str
+    scopes: list[Scope]
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class TokenIssued(TokenPublic):
+    """The only answer that ever holds the secret: the registry keeps its hash alone."""
+
+    secret: str
