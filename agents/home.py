@@ -1,0 +1,149 @@
+"""A site's folder: where everything of a site lies, and its settings."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agents.errors import HomeError
+
+HOME_VERSION: Final = 1
+
+
+class SiteSettings(BaseModel):
+    """`site.toml`: what an operator may set. Secrets are not in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = HOME_VERSION
+    site: str = Field(min_length=2, max_length=63)
+    registry_url: str
+    slots: int = Field(default=2, ge=1, le=256)
+    """How many steps run at once."""
+    poll_s: float = Field(default=15.0, ge=0.1, le=3600)
+    """Seconds between two looks at the registry."""
+    heartbeat_s: float = Field(default=60.0, ge=1, le=3600)
+    prefect_database_url: str | None = None
+    """A PostgreSQL of the hospital's own for Prefect; without one the agent starts an embedded one."""
+    prefect_port: int = Field(default=0, ge=0, le=65535)
+    """Zero chooses a free port."""
+    allow_unisolated: bool = False
+    """Run cubes although the deny probe failed. Every result then says so for ever."""
+    start_evaluations: bool = True
+    """Ask for outstanding executions by itself; a person still decides at the gate."""
+    memory_mib: int = Field(default=4096, ge=64)
+    deadline_s: float = Field(default=3600.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The layout of a site's folder. Only the site's own user may read it."""
+
+    path: Path
+
+    @property
+    def settings_file(self) -> Path:
+        return self.path / "site.toml"
+
+    @property
+    def token_file(self) -> Path:
+        return self.path / "secrets" / "registry.token"
+
+    @property
+    def store_file(self) -> Path:
+        return self.path / "store.sqlite"
+
+    @property
+    def work_file(self) -> Path:
+        """The registry's last answer to "what is there to do", kept for the time that it is away."""
+        return self.path / "work.json"
+
+    @property
+    def probe_file(self) -> Path:
+        return self.path / "probe.json"
+
+    @property
+    def agent_lock(self) -> Path:
+        return self.path / "agent.lock"
+
+    @property
+    def prefect_url_file(self) -> Path:
+        return self.path / "prefect.url"
+
+    def folder(self, name: str) -> Path:
+        """A private folder below the home, made when it is missing."""
+        folder = self.path / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def settings(self) -> SiteSettings:
+        """The settings.
+
+        Raises:
+            HomeError: there is no `site.toml`, or it holds a key or value that is not known.
+        """
+        try:
+            return SiteSettings.model_validate(tomllib.loads(self.settings_file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise HomeError(
+                f"{str(self.path)!r} is not a site's folder: run `assay agent init --home ...` first"
+            ) from None
+        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            raise HomeError(f"{str(self.settings_file)!r} cannot be read: {error}") from error
+
+    def token(self) -> str:
+        """The site's token for the registry.
+
+        Raises:
+            HomeError: there is none, or others than the owner may read it.
+        """
+        try:
+            mode = self.token_file.stat().st_mode & 0o077
+        except FileNotFoundError:
+            raise HomeError(
+                f"no registry token in {str(self.token_file)!r}: issue one with `assay site token`"
+            ) from None
+        if mode:
+            raise HomeError(f"{str(self.token_file)!r} is readable by others: run chmod 600 on it")
+        return self.token_file.read_text(encoding="utf-8").strip()
+
+
+def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
+    """Make a site's folder with its settings and the registry's token.
+
+    Raises:
+        HomeError: the folder already is a site's home.
+    """
+    home = Home(path.resolve())
+    if home.settings_file.exists():
+        raise HomeError(f"{str(home.path)!r} is a site's folder already: remove it or choose another")
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.path.chmod(0o700)
+    home.folder("secrets")
+    write_private(home.token_file, token + "\n")
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(exclude_none=True).items()]
+    write_private(home.settings_file, "\n".join(lines) + "\n")
+    return home
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, all of it or nothing."""
+    temporary = path.with_name(path.name + f".{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'

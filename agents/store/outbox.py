@@ -1,0 +1,112 @@
+"""The outbox: what is to leave commits with the state it reports; what left is kept as evidence."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlmodel import Session, col, func, select
+
+from agents.errors import InvalidInputError
+from agents.store.tables import Decision, OutboxItem, OutboxState, now
+from api.schemas.border import MAX_PAYLOAD_BYTES, NEEDS_DECISION, PayloadKind, parse_payload
+from api.schemas.common import Strict
+from cubes.digests import canonical, digest_bytes
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 300.0
+
+
+def enqueue(
+    session: Session, kind: PayloadKind, payload: Strict, *, subject: str, key: str, decision: Decision | None = None
+) -> OutboxItem:
+    """Put one payload into the outbox; the same key again is the same item.
+
+    The payload is parsed once more from what will travel, so that nothing outside the closed list can be queued.
+
+    Raises:
+        InvalidInputError: too large, or a payload that needs a decision has none for it.
+    """
+    known = session.exec(select(OutboxItem).where(OutboxItem.idempotency_key == key)).first()
+    if known is not None:
+        return known
+    body = canonical(payload.model_dump(mode="json"))
+    if len(body) > MAX_PAYLOAD_BYTES:
+        raise InvalidInputError(
+            f"a {kind.value} payload of {len(body)} bytes exceeds {MAX_PAYLOAD_BYTES}: nothing was sent"
+        )
+    if kind in NEEDS_DECISION and decision is None:
+        raise InvalidInputError(f"a {kind.value} payload leaves only with a person's decision")
+    parse_payload(kind, payload.model_dump(mode="json"))
+    item = OutboxItem(
+        kind=kind,
+        subject=subject,
+        body=body,
+        size=len(body),
+        sha256=digest_bytes(body),
+        idempotency_key=key,
+        decision_id=None if decision is None else decision.id,
+    )
+    session.add(item)
+    session.flush()
+    return item
+
+
+def due(session: Session, *, limit: int = 100) -> list[OutboxItem]:
+    """What may be tried now, oldest first."""
+    query = select(OutboxItem).where(OutboxItem.state == OutboxState.QUEUED, col(OutboxItem.not_before) <= now())
+    return list(session.exec(query.order_by(col(OutboxItem.id)).limit(limit)))
+
+
+def mark_sent(session: Session, item_id: int) -> None:
+    item = session.get_one(OutboxItem, item_id)
+    item.state, item.sent_at, item.attempts, item.last_error = OutboxState.SENT, now(), item.attempts + 1, ""
+    session.add(item)
+
+
+def mark_refused(session: Session, item_id: int, why: str) -> None:
+    """The registry will never take this one: kept for a person to look at, not tried again."""
+    item = session.get_one(OutboxItem, item_id)
+    item.state, item.attempts, item.last_error = OutboxState.REFUSED, item.attempts + 1, why[:2_000]
+    session.add(item)
+
+
+def mark_later(session: Session, item_id: int, why: str) -> None:
+    """Not now: wait twice as long as last time, five minutes at most."""
+    item = session.get_one(OutboxItem, item_id)
+    wait = min(_FIRST_WAIT_S * 2**item.attempts, _LONGEST_WAIT_S)
+    item.attempts, item.last_error, item.not_before = item.attempts + 1, why[:2_000], now() + timedelta(seconds=wait)
+    session.add(item)
+
+
+def departures(session: Session) -> list[dict[str, Any]]:
+    """Everything that left this site, oldest first: what, how large, its sha256, when, and who allowed it."""
+    query = select(OutboxItem, Decision).join(Decision, isouter=True).where(OutboxItem.state == OutboxState.SENT)
+    return [
+        {
+            "id": item.id,
+            "kind": item.kind.value,
+            "subject": item.subject,
+            "bytes": item.size,
+            "sha256": item.sha256,
+            "sent_at": item.sent_at.isoformat() if item.sent_at else None,
+            "decision": None if decision is None else _evidence(decision),
+        }
+        for item, decision in session.exec(query.order_by(col(OutboxItem.id)))
+    ]
+
+
+def waiting(session: Session) -> dict[str, int]:
+    """How many payloads are in which state."""
+    rows = session.exec(select(OutboxItem.state, func.count()).group_by(OutboxItem.state))
+    return {OutboxState(state).value: count for state, count in rows}
+
+
+def _evidence(decision: Decision) -> dict[str, Any]:
+    return {
+        "id": decision.id,
+        "gate": decision.gate_id,
+        "person": decision.person,
+        "verdict": decision.verdict.value,
+        "digest": decision.digest,
+        "reason": decision.reason,
+        "decided_at": decision.decided_at.isoformat(),
+    }

@@ -1,0 +1,106 @@
+"""The people of a site: who may look, start work, decide. Known here, whether or not the registry is reachable."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+
+from sqlmodel import Session, col, select
+
+from agents.errors import ConflictError, NotFoundError, NotPermittedError, NotSignedInError
+from agents.store.tables import Person, Role, now
+
+_RIGHTS = {
+    "look": frozenset(Role),
+    "start": frozenset({Role.DATA_OWNER, Role.OPERATOR}),
+    "decide": frozenset({Role.DATA_OWNER}),
+}
+
+
+def add_person(session: Session, *, email: str, name: str, role: Role, days: int = 90) -> tuple[Person, str]:
+    """A new person and their personal token, shown this once; the store keeps its hash.
+
+    Raises:
+        ConflictError: somebody has that address already.
+    """
+    if session.exec(select(Person).where(Person.email == email)).first() is not None:
+        raise ConflictError(f"{email!r} is known at this site already: renew the token with `assay agent renew-token`")
+    secret = _secret()
+    person = Person(
+        email=email, name=name, role=role, token_hash=_hash(secret), expires_at=now() + timedelta(days=days)
+    )
+    session.add(person)
+    session.flush()
+    return person, secret
+
+
+def renew_token(session: Session, email: str, *, days: int = 90) -> str:
+    """A new token for a person; the old one ends now.
+
+    Raises:
+        NotFoundError: nobody has that address.
+    """
+    person = find_person(session, email)
+    secret = _secret()
+    person.token_hash, person.expires_at, person.revoked_at = _hash(secret), now() + timedelta(days=days), None
+    session.add(person)
+    return secret
+
+
+def revoke(session: Session, email: str) -> None:
+    """End a person's token.
+
+    Raises:
+        NotFoundError: nobody has that address.
+    """
+    person = find_person(session, email)
+    person.revoked_at = now()
+    session.add(person)
+
+
+def find_person(session: Session, email: str) -> Person:
+    person = session.exec(select(Person).where(Person.email == email)).first()
+    if person is None:
+        raise NotFoundError(f"nobody at this site has the address {email!r}: see `assay agent people`")
+    return person
+
+
+def list_people(session: Session) -> list[Person]:
+    return list(session.exec(select(Person).order_by(col(Person.email))))
+
+
+def sign_in(session: Session, secret: str) -> Person:
+    """The person whose token this is.
+
+    Raises:
+        NotSignedInError: unknown, expired or revoked.
+    """
+    person = session.exec(select(Person).where(Person.token_hash == _hash(secret))).first()
+    if person is None:
+        raise NotSignedInError("this token is not known at this site: ask an administrator of the site for one")
+    if person.revoked_at is not None:
+        raise NotSignedInError(
+            f"the token of {person.email!r} was revoked: ask an administrator of the site for a new one"
+        )
+    if person.expires_at <= now():
+        raise NotSignedInError(f"the token of {person.email!r} expired on {person.expires_at:%Y-%m-%d}: renew it")
+    return person
+
+
+def require(person: Person, right: str) -> None:
+    """Let a person pass only with the right `look`, `start` or `decide`.
+
+    Raises:
+        NotPermittedError: the role does not have it.
+    """
+    if person.role not in _RIGHTS[right]:
+        allowed = " or ".join(sorted(role.value for role in _RIGHTS[right]))
+        raise NotPermittedError(f"{person.email!r} is {person.role.value!r}; to {right} takes {allowed}")
+
+
+def _secret() -> str:
+    return "assay_site_" + secrets.token_urlsafe(32)
+
+
+def _hash(secret: str) -> str:
+    # A random secret of 256 bits needs no slow hash: there is nothing to guess.
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,82 @@
+"""What a gate shows, in Markdown, for the people who look at it in Prefect's pages."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cubes.digests import short
+
+_LONGEST = 60_000
+
+
+def describe_registration(shown: Mapping[str, Any]) -> str:
+    """The statistics of a dataset that would be registered."""
+    dataset, benchmark = shown["dataset"], shown["benchmark"]
+    lines = [
+        f"## Register dataset {dataset['name']}?",
+        f"{dataset['cases']} cases for benchmark **{benchmark['title']}**; sanity check {shown['sanity_check']}.",
+        "",
+        *_table(("statistic", "value"), _flat(shown["statistics"])),
+        "",
+        *_table(("what", "digest"), [*shown["roots"].items(), ("preparator", shown["preparator"]["pack_digest"])]),
+    ]
+    return _whole(lines)
+
+
+def describe_evaluation(shown: Mapping[str, Any]) -> str:
+    """The models that would run."""
+    rows = [
+        (item["model"], item["organization"], str(item["priority"]), short(item["cube"]["pack_digest"]))
+        for item in shown["items"]
+    ]
+    lines = [
+        f"## Run these models on dataset {shown['dataset']['name']}?",
+        f"Benchmark **{shown['benchmark']['title']}**, dataset root `{shown['dataset']['root']}`.",
+        "",
+        *_table(("model", "organization", "priority", "cube"), rows),
+    ]
+    return _whole(lines)
+
+
+def describe_release(shown: Mapping[str, Any]) -> str:
+    """The results that would be sent."""
+    names = sorted({name for item in shown["items"] for name in item["metrics"]})
+    rows = [
+        (
+            item["item"],
+            item["model"],
+            item["dataset"],
+            str(item["cases"]),
+            *(_number(item["metrics"].get(n)) for n in names),
+        )
+        for item in shown["items"]
+    ]
+    lines = ["## Send these results?", "", *_table(("item", "model", "dataset", "cases", *names), rows)]
+    return _whole(lines)
+
+
+def _table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> list[str]:
+    def line(cells: Iterable[Any]) -> str:
+        return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+    return [line(header), line("---" for _ in header), *(line(row) for row in rows)]
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [row for key, item in value.items() for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(value, list):
+        return [(prefix, ", ".join(_number(item) for item in value))]
+    return [(prefix, _number(value))]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _whole(lines: list[str]) -> str:
+    text = "\n".join(lines)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "\n\n(cut; `assay gate show` shows everything)"

@@ -1,0 +1,171 @@
+"""Site flow `evaluate`: run approved models on a dataset here, as wide as the site's slots."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from agents.errors import AgentError, DatasetChangedError, StepFailedError
+from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
+from agents.site import Site, current_site
+from agents.store.datasets import dataset_by_registration
+from agents.store.executions import begin_step, end_step, save_score
+from agents.store.tables import Dataset, Execution, Score, now
+from api.schemas.border import ErrorClass, Step
+from api.schemas.records import BenchmarkWork, DatasetWork
+from cubes.digests import short, tag_non_finite
+from flows.describe import describe_evaluation
+from flows.gates import hold
+from flows.job_runs import SiteGateBook, job_run, report, set_outcome
+from flows.pipeline import Prepared, evaluate, infer, verify
+
+GATE = "run_models"
+
+
+@flow(name="evaluate", persist_result=False)
+async def evaluate_flow(job_id: str) -> None:
+    """Ask: run these models here? Then run what is outstanding; a failing model stops nobody."""
+    async with job_run(job_id) as (site, job):
+        parameters = job.parameters
+        await hold(
+            SiteGateBook(site),
+            name=GATE,
+            title=f"Run these models on dataset {parameters['dataset']}?",
+            subject=parameters["dataset"],
+            show=lambda: _shown(site, parameters),
+            describe=describe_evaluation,
+        )
+        chosen = _chosen(site, parameters)
+        with site.store.read() as session:
+            todo = outstanding(session, chosen, retry_failed=parameters.get("retry_failed", False))
+        tally = {"total": len(chosen), "done": len(chosen) - len(todo), "failed": 0}
+        report(site, job_id, **tally)
+        succeeded = await asyncio.gather(*(_run_one(unit, job_id, tally) for unit in todo))
+        failed = [unit.model.name for unit, ok in zip(todo, succeeded, strict=True) if not ok]
+        set_outcome(site, job_id, {"ran": len(todo), "reused": len(chosen) - len(todo), "failed": failed})
+
+
+@task(name="execution", task_run_name="execution {label}", cache_policy=NO_CACHE, persist_result=False)
+async def execution(unit: Unit, label: str) -> None:
+    """One model on one dataset: infer, unless its predictions are here, then evaluate.
+
+    Raises:
+        StepFailedError: a step failed; class and exit code are recorded and queued for the registry.
+        DatasetChangedError: the dataset is not what was registered.
+    """
+    site = current_site()
+    with site.store.read() as session:
+        dataset = dataset_by_registration(session, unit.dataset.dataset_id)
+    prepared = Prepared(Path(dataset.folder or ""))
+    folder = site.home.folder("executions") / short(unit.identity)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    started = now()
+    row = _begin(site, unit, dataset, Step.INFER)
+    try:
+        await asyncio.to_thread(verify, dataset.name, prepared, unit.dataset.root)
+        predictions = await infer(unit.model.cube, prepared, folder, label)
+        _end(site, row)
+        row = _begin(site, unit, dataset, Step.EVALUATE)
+        metrics = await evaluate(
+            unit.benchmark.metrics_cube,
+            predictions,
+            prepared,
+            schemas=unit.benchmark.metrics,
+            folder=folder / short(unit.score),
+            label=label,
+        )
+    except DatasetChangedError as error:
+        _end(site, row, error=ErrorClass.DATASET_CHANGED, message=str(error))
+        raise
+    except StepFailedError as error:
+        _end(site, row, error=error.error_class, exit_code=error.exit_code, message=str(error))
+        raise
+    except Exception as error:
+        _end(site, row, error=ErrorClass.INTERNAL, message=f"{type(error).__name__}: {error}")
+        raise
+    score = _score(site, unit, dataset, metrics)
+    score.started_at, score.cases = started, prepared.cases
+    with site.store.write() as session:
+        save_score(session, score)
+        end_step(session, row)
+
+
+async def _run_one(unit: Unit, job_id: str, tally: dict[str, int]) -> bool:
+    try:
+        await execution(unit, f"{unit.model.name} on {unit.dataset.name}")
+    except Exception:  # noqa: BLE001 - recorded by the task with its class; the other models go on
+        tally["failed"] += 1
+        return False
+    else:
+        return True
+    finally:
+        tally["done"] += 1
+        report(current_site(), job_id, **tally)
+
+
+def _shown(site: Site, parameters: dict[str, Any]) -> dict[str, Any]:
+    benchmark, dataset = _subject(site, parameters)
+    return shown_for(benchmark, dataset, _chosen(site, parameters))
+
+
+def _chosen(site: Site, parameters: dict[str, Any]) -> list[Unit]:
+    """The models that were asked for and that the committee (still) wants here."""
+    wanted = set(parameters["models"])
+    return [unit for unit in units(*_subject(site, parameters)) if unit.model.model_id in wanted]
+
+
+def _subject(site: Site, parameters: dict[str, Any]) -> tuple[BenchmarkWork, DatasetWork]:
+    benchmark = find_benchmark(site.work(), parameters["benchmark_id"])
+    datasets = [] if benchmark is None else benchmark.datasets
+    dataset = next((item for item in datasets if item.name == parameters["dataset"]), None)
+    if benchmark is None or dataset is None:
+        raise AgentError(
+            f"dataset {parameters['dataset']!r} is not (or no longer) in benchmark {parameters['benchmark_id']}:"
+            " request its association, and let the committee approve it"
+        )
+    return benchmark, dataset
+
+
+def _begin(site: Site, unit: Unit, dataset: Dataset, step: Step) -> Execution:
+    row = Execution(
+        identity=unit.identity,
+        score=unit.score,
+        benchmark_id=unit.benchmark.benchmark_id,
+        model_id=unit.model.model_id,
+        model_name=unit.model.name,
+        model_digest=unit.model.cube.pack_digest,
+        dataset_id=unit.dataset.dataset_id,
+        dataset_name=dataset.name,
+        step=step,
+    )
+    with site.store.write() as session:
+        return begin_step(session, row, step)
+
+
+def _end(
+    site: Site, row: Execution, *, error: ErrorClass | None = None, exit_code: int | None = None, message: str = ""
+) -> None:
+    with site.store.write() as session:
+        end_step(session, row, error=error, exit_code=exit_code, message=message)
+
+
+def _score(site: Site, unit: Unit, dataset: Dataset, metrics: dict[str, float]) -> Score:
+    return Score(
+        identity=unit.score,
+        execution=unit.identity,
+        benchmark_id=unit.benchmark.benchmark_id,
+        model_id=unit.model.model_id,
+        model_name=unit.model.name,
+        model_digest=unit.model.cube.pack_digest,
+        metrics_digest=unit.benchmark.metrics_cube.pack_digest,
+        dataset_id=unit.dataset.dataset_id,
+        dataset_name=dataset.name,
+        dataset_root=unit.dataset.root,
+        cases=0,
+        metrics=tag_non_finite(metrics),
+        probe=site.require_isolation().model_dump(mode="json"),
+        started_at=now(),
+        finished_at=now(),
+    )

@@ -1,0 +1,103 @@
+"""What the site's flows share: a job's life around a flow's body, and the site's gates."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from prefect.runtime import flow_run as this_run
+
+from agents.errors import AgentError
+from agents.site import Site, current_site
+from agents.store import gates, jobs
+from agents.store.tables import Job, JobState
+from flows.gates import Decision, GateRejected
+
+
+class SiteGateBook:
+    """The site's store as the gates see it."""
+
+    def __init__(self, site: Site) -> None:
+        self._store = site.store
+
+    def open_gate(self, *, name: str, title: str, subject: str, shown: dict[str, Any], flow_run_id: str) -> str:
+        with self._store.write() as session:
+            return gates.open_gate(
+                session, name=name, title=title, subject=subject, shown=shown, flow_run_id=flow_run_id
+            ).id
+
+    def decision(self, gate_id: str) -> Decision | None:
+        with self._store.read() as session:
+            row = gates.valid_decision(session, gate_id)
+        if row is None:
+            return None
+        return Decision(
+            gate_id=gate_id,
+            verdict=row.verdict.value,
+            person=row.person,
+            decided_at=row.decided_at,
+            digest=row.digest,
+            reason=row.reason,
+        )
+
+    def suspended(self, gate_id: str) -> None:
+        with self._store.write() as session:
+            gates.mark_waiting(session, gate_id)
+
+
+@asynccontextmanager
+async def job_run(job_id: str) -> AsyncIterator[tuple[Site, Job]]:
+    """Around a flow's body: the job is running inside, and has ended outside, however the body ended.
+
+    A rejected gate ends the job as rejected and the flow in peace. A suspension passes through: the job goes on later.
+
+    Raises:
+        AgentError: what the body raised; the job has failed with its message.
+    """
+    site = current_site()
+    with site.store.write() as session:
+        job = jobs.find_job(session, job_id)
+        jobs.mark_started(session, job_id, str(this_run.get_id()))
+    try:
+        yield site, job
+    except GateRejected as rejection:
+        _finish(
+            site, job_id, JobState.REJECTED, f"rejected by {rejection.decision.person}: {rejection.decision.reason}"
+        )
+    except AgentError as error:
+        _finish(site, job_id, JobState.FAILED, str(error))
+        raise
+    except Exception as error:
+        _finish(site, job_id, JobState.FAILED, f"{type(error).__name__}: {error}")
+        raise
+    else:
+        _finish(site, job_id, JobState.DONE)
+
+
+def _finish(site: Site, job_id: str, state: JobState, message: str = "") -> None:
+    with site.store.write() as session:
+        outcome = jobs.find_job(session, job_id).outcome
+        jobs.finish(session, job_id, state, message=message, outcome=outcome)
+
+
+def set_outcome(site: Site, job_id: str, outcome: dict[str, Any]) -> None:
+    """What the job found; shown with it when it has ended."""
+    with site.store.write() as session:
+        job = jobs.find_job(session, job_id)
+        job.outcome = outcome
+        session.add(job)
+
+
+def report(site: Site, job_id: str, **progress: Any) -> None:
+    with site.store.write() as session:
+        jobs.report(session, job_id, **progress)
+
+
+def site_decision(name: str, decision: Decision) -> dict[str, Any]:
+    """A decision as it travels with a payload (api.schemas.border.SiteDecision)."""
+    return {
+        "gate": name,
+        "person": decision.person,
+        "decided_at": decision.decided_at,
+        "digest": decision.digest,
+        "reason": decision.reason,
+    }

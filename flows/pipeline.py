@@ -1,0 +1,208 @@
+"""The five steps as Prefect tasks: prepare, sanity check, statistics, infer, evaluate.
+
+Each is idempotent by what it leaves on disk, named by content: a flow that wakes up, or starts again after a crash, walks
+through what is done without running it again. Prefect's own caching is off: its keys know nothing of digests.
+"""
+
+import asyncio
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from agents.errors import StepFailedError
+from agents.home import write_private
+from agents.manifest import Manifest, build_manifest, verify_manifest
+from agents.site import current_site
+from agents.steps import StepOutputs, make_ready, run_step
+from api.schemas.border import ErrorClass
+from api.schemas.cubes import CubeRef
+from cubes.contract import TaskName
+from cubes.digests import digest_of, short
+from cubes.errors import ReportError
+from cubes.metrics import MetricSchema
+from cubes.reports import read_metrics, read_statistics
+
+PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
+_OUTPUTS = {"data": "output_path", "labels": "output_labels_path", "metadata": "metadata_path"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared dataset on disk: `data`, `labels`, perhaps `metadata`, and beside them manifest and statistics."""
+
+    folder: Path
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """Part name to folder. A cube without labels of its own keeps them with the data."""
+        found = {part: self.folder / part for part in PARTS if (self.folder / part).is_dir()}
+        return {"labels": found["data"], **found}
+
+    @property
+    def is_whole(self) -> bool:
+        """The manifest is written last: with it, everything is there."""
+        return (self.folder / "manifest.json").exists()
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        return {PARTS[part]: path for part, path in self.parts.items()}
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.model_validate_json((self.folder / "manifest.json").read_text(encoding="utf-8"))
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "statistics.json").read_text(encoding="utf-8")))
+
+    @property
+    def cases(self) -> int:
+        """As the statistics say under `cases`; a cube that does not count has as many cases as data files."""
+        cases = self.statistics.get("cases")
+        if isinstance(cases, int) and not isinstance(cases, bool):
+            return cases
+        return len(self.manifest.parts["data"])
+
+
+def preparation_folder(cube: CubeRef, raw: Manifest) -> Path:
+    """Where the outcome of this preparator on these raw files lies, whoever asks."""
+    identity = digest_of({"cube": cube.pack_digest, "parameters": cube.parameters_digest, "raw": raw.root})
+    return current_site().home.folder("prepared") / short(identity)
+
+
+@task(name="prepare", task_run_name="prepare {label}", cache_policy=NO_CACHE, persist_result=False)
+async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str) -> Prepared:
+    """Raw folders (`data`, `labels`) to a prepared dataset with its manifest.
+
+    Raises:
+        StepFailedError: the preparator failed.
+    """
+    prepared = Prepared(folder)
+    if not prepared.is_whole:
+        site = current_site()
+        bundle = await make_ready(site, cube)
+        inputs = {"data_path": raw["data"], "labels_path": raw["labels"]}
+        outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label)
+        await asyncio.to_thread(_keep_prepared, outputs, prepared)
+    return prepared
+
+
+@task(name="sanity_check", task_run_name="sanity check {label}", cache_policy=NO_CACHE, persist_result=False)
+async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
+    """Let the preparator look over what it made.
+
+    Raises:
+        StepFailedError: the data are not sane.
+    """
+    if (prepared.folder / "sane").exists():
+        return
+    site = current_site()
+    bundle = await make_ready(site, cube)
+    (await run_step(site, bundle, TaskName.SANITY_CHECK, prepared.inputs, label)).discard()
+    write_private(prepared.folder / "sane", "")
+
+
+@task(name="statistics", task_run_name="statistics {label}", cache_policy=NO_CACHE, persist_result=False)
+async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> dict[str, Any]:
+    """The statistics of a prepared dataset, as the preparator reports them.
+
+    Raises:
+        StepFailedError: the step failed, or its report cannot be read.
+    """
+    if not (prepared.folder / "statistics.json").exists():
+        site = current_site()
+        bundle = await make_ready(site, cube)
+        outputs = await run_step(site, bundle, TaskName.STATISTICS, prepared.inputs, label)
+        try:
+            statistics = read_statistics(outputs.volumes["output_path"])
+        except ReportError as error:
+            raise StepFailedError(str(error), ErrorClass.OUTPUT_MALFORMED, 0) from error
+        finally:
+            outputs.discard()
+        write_private(prepared.folder / "statistics.json", json.dumps(statistics))
+    return prepared.statistics
+
+
+@task(name="infer", task_run_name="infer {label}", cache_policy=NO_CACHE, persist_result=False)
+async def infer(cube: CubeRef, prepared: Prepared, folder: Path, label: str) -> Path:
+    """A model's predictions for a prepared dataset. The step gets the data and never the labels.
+
+    Returns:
+        The folder of predictions below `folder`.
+
+    Raises:
+        StepFailedError: the model failed.
+    """
+    if await asyncio.to_thread(_predictions_are_whole, folder):
+        return folder / "predictions"
+    site = current_site()
+    bundle = await make_ready(site, cube)
+    outputs = await run_step(site, bundle, TaskName.INFER, {"data_path": prepared.parts["data"]}, label)
+    try:
+        outputs.keep("output_path", folder / "predictions")
+    finally:
+        outputs.discard()
+    manifest = await asyncio.to_thread(build_manifest, {"data": folder / "predictions"})
+    write_private(folder / "predictions.json", manifest.model_dump_json())
+    return folder / "predictions"
+
+
+@task(name="evaluate", task_run_name="evaluate {label}", cache_policy=NO_CACHE, persist_result=False)
+async def evaluate(
+    cube: CubeRef, predictions: Path, prepared: Prepared, *, schemas: list[MetricSchema], folder: Path, label: str
+) -> dict[str, float]:
+    """The metrics of predictions against labels. Per-case outputs stay in `folder`, at the site.
+
+    Raises:
+        StepFailedError: the metrics cube failed, or its report does not fit the benchmark's metrics.
+    """
+    site = current_site()
+    bundle = await make_ready(site, cube)
+    inputs = {"predictions": predictions, "labels": prepared.parts["labels"]}
+    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label)
+    try:
+        metrics = read_metrics(outputs.volumes["output_path"], schemas)
+        if "local_outputs_path" in outputs.volumes:
+            outputs.keep("local_outputs_path", folder / "local_outputs")
+    except ReportError as error:
+        raise StepFailedError(str(error), ErrorClass.OUTPUT_MALFORMED, 0) from error
+    finally:
+        outputs.discard()
+    return metrics
+
+
+def verify(name: str, prepared: Prepared, registered_root: str) -> None:
+    """Read the whole dataset again and compare it with what was registered.
+
+    Raises:
+        DatasetChangedError: with both roots.
+    """
+    manifest = prepared.manifest
+    verify_manifest(name, manifest, prepared.parts)
+    if manifest.root != registered_root:
+        verify_manifest(name, manifest.model_copy(update={"parts": {}}), prepared.parts)
+
+
+def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:
+    try:
+        shutil.rmtree(prepared.folder, ignore_errors=True)
+        prepared.folder.mkdir(mode=0o700, parents=True)
+        for part, volume in _OUTPUTS.items():
+            if volume in outputs.volumes:
+                outputs.keep(volume, prepared.folder / part)
+    finally:
+        outputs.discard()
+    write_private(prepared.folder / "manifest.json", build_manifest(prepared.parts).model_dump_json())
+
+
+def _predictions_are_whole(folder: Path) -> bool:
+    try:
+        manifest = Manifest.model_validate_json((folder / "predictions.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return build_manifest({"data": folder / "predictions"}).root == manifest.root

@@ -1,0 +1,130 @@
+"""Site flow `prepare`: raw data to a registered dataset, with a gate before anything is said about it outside."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from agents.errors import HomeError
+from agents.manifest import build_manifest
+from agents.planner import find_benchmark
+from agents.site import Site
+from agents.store import outbox
+from agents.store.datasets import find_dataset, update_dataset
+from agents.store.gates import decision_of
+from agents.store.tables import Dataset, DatasetState
+from api.schemas.border import DatasetRegistration, PayloadKind, SiteDecision
+from api.schemas.records import BenchmarkWork
+from cubes.digests import short
+from flows.describe import describe_registration
+from flows.gates import Decision, GateRejected, hold
+from flows.job_runs import SiteGateBook, job_run, report, site_decision
+from flows.pipeline import Prepared, compute_statistics, preparation_folder, prepare, sanity_check, verify
+
+GATE = "register_dataset"
+
+
+@flow(name="prepare", persist_result=False)
+async def prepare_flow(job_id: str) -> None:
+    """Prepare, check, count; then ask: register this dataset, with these statistics?"""
+    async with job_run(job_id) as (site, job):
+        name = job.subject
+        try:
+            benchmark, prepared = await _prepare(site, job_id, name)
+            decision = await hold(
+                SiteGateBook(site),
+                name=GATE,
+                title=f"Register dataset {name} with these statistics?",
+                subject=name,
+                show=lambda: _shown(site, name, benchmark, prepared),
+                describe=describe_registration,
+            )
+        except GateRejected:
+            _set_state(site, name, DatasetState.REJECTED, "its registration was rejected")
+            raise
+        except Exception as error:
+            _set_state(site, name, DatasetState.FAILED, str(error))
+            raise
+        _register(site, name, benchmark, prepared, decision)
+
+
+async def _prepare(site: Site, job_id: str, name: str) -> tuple[BenchmarkWork, Prepared]:
+    with site.store.read() as session:
+        dataset = find_dataset(session, name)
+    benchmark = find_benchmark(site.work(), dataset.benchmark_id)
+    if benchmark is None:
+        raise HomeError(f"the registry does not offer benchmark {dataset.benchmark_id} to this site: is it approved?")
+    raw = {"data": Path(dataset.data_path), "labels": Path(dataset.labels_path)}
+    raw_manifest = await asyncio.to_thread(build_manifest, raw)
+    folder = preparation_folder(benchmark.preparator, raw_manifest)
+    report(site, job_id, step="prepare")
+    prepared = await prepare(benchmark.preparator, raw, folder, name)
+    report(site, job_id, step="sanity_check")
+    await sanity_check(benchmark.preparator, prepared, name)
+    report(site, job_id, step="statistics")
+    statistics = await compute_statistics(benchmark.preparator, prepared, name)
+    with site.store.write() as session:
+        update_dataset(
+            session,
+            name,
+            folder=str(folder),
+            root=prepared.manifest.root,
+            cases=prepared.cases,
+            statistics=statistics,
+            preparator_digest=benchmark.preparator.pack_digest,
+            state=DatasetState.PREPARED,
+        )
+    report(site, job_id, step="gate")
+    return benchmark, prepared
+
+
+async def _shown(site: Site, name: str, benchmark: BenchmarkWork, prepared: Prepared) -> dict[str, Any]:
+    """What would be registered now, read from disk again: what changed since the last look is another digest."""
+    manifest = prepared.manifest
+    await asyncio.to_thread(verify, name, prepared, manifest.root)
+    with site.store.read() as session:
+        dataset = find_dataset(session, name)
+    return {
+        "benchmark": {"id": benchmark.benchmark_id, "name": benchmark.name, "title": benchmark.title},
+        "dataset": {"name": name, "title": dataset.title, "cases": prepared.cases},
+        "preparator": {"name": benchmark.preparator.name, "pack_digest": benchmark.preparator.pack_digest},
+        "roots": {
+            "dataset": manifest.root,
+            **{part: manifest.root_of(part) for part in ("data", "labels", "metadata")},
+        },
+        "sanity_check": "passed",
+        "statistics": prepared.statistics,
+    }
+
+
+def _register(site: Site, name: str, benchmark: BenchmarkWork, prepared: Prepared, decision: Decision) -> None:
+    manifest = prepared.manifest
+    with site.store.write() as session:
+        dataset: Dataset = find_dataset(session, name)
+        registration = DatasetRegistration(
+            name=name,
+            title=dataset.title,
+            benchmark_id=benchmark.benchmark_id,
+            preparator_digest=benchmark.preparator.pack_digest,
+            root=manifest.root,
+            data_root=manifest.root_of("data") or "",
+            labels_root=manifest.root_of("labels") or "",
+            metadata_root=manifest.root_of("metadata"),
+            cases=prepared.cases,
+            statistics=prepared.statistics,
+            decision=SiteDecision.model_validate(site_decision(GATE, decision)),
+        )
+        outbox.enqueue(
+            session,
+            PayloadKind.DATASET,
+            registration,
+            subject=name,
+            key=f"dataset-{short(manifest.root)}-{decision.gate_id}",
+            decision=decision_of(session, decision.gate_id),
+        )
+
+
+def _set_state(site: Site, name: str, state: DatasetState, message: str) -> None:
+    with site.store.write() as session:
+        update_dataset(session, name, state=state, message=message[:20_000])

@@ -1,0 +1,107 @@
+"""Site flow `release`: let results go, item by item, after a person looked at each number."""
+
+from typing import Any
+
+from prefect import flow
+
+from agents.errors import ConflictError
+from agents.site import Site
+from agents.store import outbox
+from agents.store.executions import get_score, set_score_state
+from agents.store.gates import decision_of
+from agents.store.tables import Score, ScoreState
+from api.schemas.border import ApprovedResult, PayloadKind, ProbeOutcome, SiteDecision
+from cubes.digests import short, untag_non_finite
+from flows.describe import describe_release
+from flows.gates import Decision, GateRejected, hold
+from flows.job_runs import SiteGateBook, job_run, set_outcome, site_decision
+
+GATE = "release_results"
+
+
+@flow(name="release", persist_result=False)
+async def release_flow(job_id: str) -> None:
+    """Ask: send these results? What is approved goes into the outbox; what is withheld stays, marked so."""
+    async with job_run(job_id) as (site, job):
+        scores: list[int] = job.parameters["scores"]
+        try:
+            decision = await hold(
+                SiteGateBook(site),
+                name=GATE,
+                title=f"Send these results of dataset {job.subject}?",
+                subject=job.subject,
+                show=lambda: _shown(site, scores),
+                describe=describe_release,
+            )
+        except GateRejected:
+            _withhold(site, scores)
+            raise
+        sent = [score for score in scores if _release(site, score, decision)]
+        set_outcome(site, job_id, {"approved": len(sent), "withheld": len(scores) - len(sent)})
+
+
+def _shown(site: Site, scores: list[int]) -> dict[str, Any]:
+    with site.store.read() as session:
+        return {"items": [_item(get_score(session, score)) for score in scores]}
+
+
+def _item(score: Score) -> dict[str, Any]:
+    return {
+        "item": str(score.id),
+        "model": score.model_name,
+        "model_digest": score.model_digest,
+        "dataset": score.dataset_name,
+        "dataset_root": score.dataset_root,
+        "metrics_digest": score.metrics_digest,
+        "execution": score.execution,
+        "score": score.identity,
+        "cases": score.cases,
+        "isolation": score.probe["isolation"],
+        "metrics": score.metrics,
+    }
+
+
+def _release(site: Site, score_id: int, decision: Decision) -> bool:
+    """Queue one approved result, in the transaction that says it is approved."""
+    with site.store.write() as session:
+        row = decision_of(session, decision.gate_id)
+        if row is None:
+            raise ConflictError(f"gate {decision.gate_id!r} has no decision: nothing leaves")
+        if str(score_id) in row.withheld:
+            set_score_state(session, score_id, ScoreState.WITHHELD)
+            return False
+        score = set_score_state(session, score_id, ScoreState.APPROVED)
+        outbox.enqueue(
+            session,
+            PayloadKind.RESULT,
+            _payload(score, decision),
+            subject=score.model_name,
+            key=f"result-{short(score.identity)}-{score.benchmark_id}-{score.id}",
+            decision=row,
+        )
+    return True
+
+
+def _payload(score: Score, decision: Decision) -> ApprovedResult:
+    return ApprovedResult(
+        execution=score.execution,
+        score=score.identity,
+        benchmark_id=score.benchmark_id,
+        model_id=score.model_id,
+        dataset_id=score.dataset_id,
+        model_digest=score.model_digest,
+        metrics_digest=score.metrics_digest,
+        dataset_root=score.dataset_root,
+        metrics=untag_non_finite(score.metrics),
+        cases=score.cases,
+        started_at=score.started_at,
+        finished_at=score.finished_at,
+        probe=ProbeOutcome.model_validate(score.probe),
+        decision=SiteDecision.model_validate(site_decision(GATE, decision)),
+    )
+
+
+def _withhold(site: Site, scores: list[int]) -> None:
+    with site.store.write() as session:
+        for score in scores:
+            set_score_state(session, score, ScoreState.WITHHELD)
