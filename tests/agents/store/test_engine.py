@@ -1,0 +1,108 @@
+"""The store's file keeps evidence against its own owner, and several processes may use it."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import select
+
+from agents.errors import HomeError
+from agents.home import Home
+from agents.store import Store
+from agents.store.gates import decide, open_gate
+from agents.store.tables import Job, JobKind, KeptHead, OutboxItem, OutboxState, Person, now
+from api.schemas.benchmarks import Verdict
+from api.schemas.border import PayloadKind
+
+
+def _decided(store: Store, owner: Person) -> None:
+    with store.write() as session:
+        gate = open_gate(session, name="g", title="t", subject="s", shown={"a": 1}, flow_run_id="run")
+        decide(session, gate_id=gate.id, digest=gate.digest, verdict=Verdict.APPROVE, person=owner, reason="because")
+
+
+class TestEvidence:
+    @pytest.mark.parametrize("statement", ["UPDATE decision SET reason = 'x'", "DELETE FROM decision"])
+    def test_decisions_cannot_be_rewritten(self, store: Store, owner: Person, home: Home, statement: str) -> None:
+        _decided(store, owner)
+        with sqlite3.connect(home.store_file) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            raw.execute(statement)
+        raw.close()
+
+    @pytest.mark.parametrize(
+        "statement", ["UPDATE outbox SET body = x'00'", "UPDATE outbox SET attempts = 9", "DELETE FROM outbox"]
+    )
+    def test_what_left_cannot_be_rewritten(self, store: Store, home: Home, statement: str) -> None:
+        with store.write() as session:
+            session.add(
+                OutboxItem(
+                    kind=PayloadKind.HEARTBEAT,
+                    subject="s",
+                    body=b"{}",
+                    size=2,
+                    sha256="x",
+                    idempotency_key="k",
+                    state=OutboxState.SENT,
+                    sent_at=now(),
+                )
+            )
+        with sqlite3.connect(home.store_file) as raw, pytest.raises(sqlite3.IntegrityError):
+            raw.execute(statement)
+        raw.close()
+
+    def test_a_kept_head_cannot_be_rewritten(self, store: Store, home: Home) -> None:
+        with store.write() as session:
+            session.add(KeptHead(sequence=1, head="aa"))
+        with sqlite3.connect(home.store_file) as raw, pytest.raises(sqlite3.IntegrityError):
+            raw.execute("UPDATE kepthead SET head = 'bb'")
+        raw.close()
+
+
+class TestTransactions:
+    def test_an_error_leaves_nothing(self, store: Store) -> None:
+        with pytest.raises(IntegrityError), store.write() as session:
+            session.add(Job(id="one", kind=JobKind.PREPARE))
+            session.flush()
+            session.add(Person(id=1, email=None, name="n", role="x", token_hash="h", expires_at=now()))
+            session.flush()
+        with store.read() as session:
+            assert session.exec(select(Job)).all() == []
+
+    def test_writers_wait_for_each_other(self, store: Store) -> None:
+        """A read-modify-write from many threads loses no update: the lock is taken before the read."""
+        with store.write() as session:
+            session.add(Job(id="counter", kind=JobKind.PREPARE, progress={"n": 0}))
+
+        def add() -> None:
+            for _ in range(20):
+                with store.write() as session:
+                    job = session.get_one(Job, "counter")
+                    job.progress = {"n": job.progress["n"] + 1}
+                    session.add(job)
+
+        threads = [threading.Thread(target=add) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with store.read() as session:
+            assert session.get_one(Job, "counter").progress == {"n": 80}
+
+
+class TestOpen:
+    def test_a_second_opening_keeps_what_is_there(self, store: Store, home: Home, person: Callable[..., Person]) -> None:
+        person("viewer")
+        again = Store(home.store_file)
+        with again.read() as session:
+            assert len(session.exec(select(Person)).all()) == 1
+        again.close()
+
+    def test_a_newer_file_is_refused(self, store: Store, home: Home) -> None:
+        store.close()
+        raw = sqlite3.connect(home.store_file)
+        raw.execute("PRAGMA user_version = 99")
+        raw.close()
+        with pytest.raises(HomeError, match="newer"):
+            Store(home.store_file)
