@@ -9,6 +9,10 @@ from agents.home import Home, SiteSettings, create_home
 from agents.store import Store
 from agents.store.people import add_person
 from agents.store.tables import Person, Role
+from api.schemas.cubes import CubeKind, CubeRef
+from api.schemas.records import AuditHead, BenchmarkWork, DatasetWork, ModelWork, SiteWork
+from cubes.digests import digest_bytes
+from cubes.metrics import MetricSchema
 
 
 @pytest.fixture
@@ -41,3 +45,53 @@ def person(store: Store) -> Callable[[Role], Person]:
 @pytest.fixture
 def owner(person: Callable[[Role], Person]) -> Person:
     return person(Role.DATA_OWNER)
+
+
+def _digest(seed: str) -> str:
+    return digest_bytes(seed.encode())
+
+
+def _ref(name: str, kind: CubeKind, **changes: object) -> CubeRef:
+    values: dict[str, object] = {
+        "id": 1,
+        "name": name,
+        "kind": kind,
+        "pack_digest": _digest(name),
+        "additional_files_digest": None,
+        "parameters": {},
+        "parameters_digest": None,
+    }
+    return CubeRef.model_validate({**values, **changes})
+
+
+@pytest.fixture
+def work() -> Callable[..., SiteWork]:
+    """What a registry asks: one benchmark with one dataset and models of given names."""
+
+    def make(*models: str, metrics: str = "metrics") -> SiteWork:
+        benchmark = BenchmarkWork(
+            benchmark_id=1,
+            name="bench",
+            title="Bench",
+            minimum_cases=1,
+            metrics=[MetricSchema(name="auroc")],
+            preparator=_ref("preparator", CubeKind.DATA_PREPARATOR),
+            metrics_cube=_ref(metrics, CubeKind.METRICS),
+            demo_dataset_digest=_digest("demo"),
+            datasets=[DatasetWork(association_id=1, dataset_id=7, name="d1", root=_digest("root"))],
+            models=[
+                ModelWork(
+                    association_id=10 + number,
+                    model_id=number,
+                    name=name,
+                    title=name,
+                    organization="org",
+                    cube=_ref(name, CubeKind.MODEL),
+                    priority=0,
+                )
+                for number, name in enumerate(models, start=1)
+            ],
+        )
+        return SiteWork(site_id=1, benchmarks=[benchmark], audit_head=AuditHead(sequence=1, head="00"))
+
+    return make

@@ -99,7 +99,10 @@ _entries = st.lists(
 
 @given(_entries, _entries, _entries, _entries)
 def test_roots_are_equal_exactly_when_the_parts_are(
-    data: tuple[FileEntry, ...], labels: tuple[FileEntry, ...], other_data: tuple[FileEntry, ...], other: tuple[FileEntry, ...]
+    data: tuple[FileEntry, ...],
+    labels: tuple[FileEntry, ...],
+    other_data: tuple[FileEntry, ...],
+    other: tuple[FileEntry, ...],
 ) -> None:
     one = Manifest(parts={"data": data, "labels": labels})
     two = Manifest(parts={"data": other_data, "labels": other})

@@ -12,7 +12,7 @@ from agents.errors import HomeError
 from agents.home import Home
 from agents.store import Store
 from agents.store.gates import decide, open_gate
-from agents.store.tables import Job, JobKind, KeptHead, OutboxItem, OutboxState, Person, now
+from agents.store.tables import Decision, Job, JobKind, KeptHead, OutboxItem, OutboxState, Person, now
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import PayloadKind
 
@@ -65,7 +65,9 @@ class TestTransactions:
         with pytest.raises(IntegrityError), store.write() as session:
             session.add(Job(id="one", kind=JobKind.PREPARE))
             session.flush()
-            session.add(Person(id=1, email=None, name="n", role="x", token_hash="h", expires_at=now()))
+            session.add(
+                Decision(gate_id="none", verdict=Verdict.APPROVE, person_id=1, person="p", digest="d", reason="r")
+            )
             session.flush()
         with store.read() as session:
             assert session.exec(select(Job)).all() == []
@@ -92,7 +94,9 @@ class TestTransactions:
 
 
 class TestOpen:
-    def test_a_second_opening_keeps_what_is_there(self, store: Store, home: Home, person: Callable[..., Person]) -> None:
+    def test_a_second_opening_keeps_what_is_there(
+        self, store: Store, home: Home, person: Callable[..., Person]
+    ) -> None:
         person("viewer")
         again = Store(home.store_file)
         with again.read() as session:

@@ -22,7 +22,12 @@ def _open(session: Session, shown: dict[str, Any] = SHOWN, run: str = "run-1") -
 
 
 def _decide(session: Session, gate: Gate, person: Person, **changes: Any) -> None:
-    arguments: dict[str, Any] = {"gate_id": gate.id, "digest": gate.digest, "verdict": Verdict.APPROVE, "reason": "seen"}
+    arguments: dict[str, Any] = {
+        "gate_id": gate.id,
+        "digest": gate.digest,
+        "verdict": Verdict.APPROVE,
+        "reason": "seen",
+    }
     book.decide(session, person=person, **{**arguments, **changes})
 
 
