@@ -14,7 +14,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from agents.errors import StepFailedError
+from agents.errors import DatasetChangedError, StepFailedError
 from agents.home import write_private
 from agents.manifest import Manifest, build_manifest, verify_manifest
 from agents.site import current_site
@@ -185,7 +185,7 @@ def verify(name: str, prepared: Prepared, registered_root: str) -> None:
     manifest = prepared.manifest
     verify_manifest(name, manifest, prepared.parts)
     if manifest.root != registered_root:
-        verify_manifest(name, manifest.model_copy(update={"parts": {}}), prepared.parts)
+        raise DatasetChangedError(name, registered_root, manifest.root, ["manifest.json"])
 
 
 def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:

@@ -94,9 +94,7 @@ class TestTransactions:
 
 
 class TestOpen:
-    def test_a_second_opening_keeps_what_is_there(
-        self, store: Store, home: Home, person: Callable[..., Person]
-    ) -> None:
+    def test_a_second_opening_keeps_what_is_there(self, home: Home, person: Callable[..., Person]) -> None:
         person("viewer")
         again = Store(home.store_file)
         with again.read() as session:
