@@ -1,0 +1,53 @@
+"""Statistics of a prepared dataset: enough for a committee to judge it, nothing that is a single patient's value.
+
+Quantiles at 5, 50 and 95 % stand in for minimum and maximum, which belong to one person each; groups smaller than ten
+cases are described by their size alone.
+"""
+
+import argparse
+import csv
+import statistics
+from pathlib import Path
+
+from schema import FEATURES
+
+VOLUMES = "/mlcommons/volumes"
+SMALLEST_GROUP = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(VOLUMES, "data"))
+    parser.add_argument("--labels", type=Path, default=Path(VOLUMES, "labels"))
+    parser.add_argument("--report", type=Path, default=Path(VOLUMES, "statistics.yaml"))
+    arguments = parser.parse_args()
+    with (arguments.labels / "labels.csv").open(newline="", encoding="utf-8") as file:
+        labels = {row["case_id"]: int(row["malignant"]) for row in csv.DictReader(file)}
+    with (arguments.data / "cases.csv").open(newline="", encoding="utf-8") as file:
+        cases = list(csv.DictReader(file))
+    malignant = sum(labels.values())
+    lines = [f"cases: {len(cases)}", f"malignant: {malignant}", f"benign: {len(cases) - malignant}"]
+    lines.append(f"malignant_share: {malignant / len(cases):.4f}")
+    if len(cases) >= SMALLEST_GROUP:
+        lines.append("features:")
+        for name in FEATURES:
+            lines += _feature(name, [float(case[name]) for case in cases])
+    else:
+        lines.append(f"note: fewer than {SMALLEST_GROUP} cases, features are not described")
+    arguments.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _feature(name: str, values: list[float]) -> list[str]:
+    cuts = statistics.quantiles(values, n=20, method="inclusive")
+    summary = {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values),
+        "q05": cuts[0],
+        "median": cuts[9],
+        "q95": cuts[18],
+    }
+    return [f"  {name}:", *(f"    {key}: {value:.6g}" for key, value in summary.items())]
+
+
+if __name__ == "__main__":
+    main()

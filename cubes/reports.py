@@ -1,0 +1,88 @@
+"""Reports: what metrics cubes and preparators write, read as what strangers wrote."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cubes import strict_yaml
+from cubes.digests import untag_non_finite
+from cubes.errors import ReportError
+from cubes.metrics import MetricSchema
+
+MAX_METRICS_BYTES: Final = 64 * 1024
+MAX_STATISTICS_BYTES: Final = 128 * 1024
+MAX_STRING: Final = 200
+
+
+def read_metrics(path: Path, schemas: Sequence[MetricSchema]) -> dict[str, float]:
+    """The metrics of one evaluation: exactly those the benchmark names, each within its range or NaN.
+
+    `path` is the report or a folder that holds exactly one.
+
+    Raises:
+        ReportError: not YAML, a metric missing, unknown, not a number or out of range.
+    """
+    report = _load(path, MAX_METRICS_BYTES)
+    known = {schema.name: schema for schema in schemas}
+    unknown, missing = sorted(set(report) - set(known)), sorted(set(known) - set(report))
+    if unknown or missing:
+        what = f"unknown metric {unknown[0]!r}" if unknown else f"metric {missing[0]!r} is missing"
+        raise ReportError(f"the metrics report: {what}; the benchmark's metrics are {', '.join(sorted(known))}")
+    return {name: _number(schema, report[name]) for name, schema in known.items()}
+
+
+def read_statistics(path: Path) -> dict[str, Any]:
+    """The statistics of a dataset: plain, small data.
+
+    Raises:
+        ReportError: not a YAML mapping of plain values, too large, or with a text that could be a record.
+    """
+    report = _load(path, MAX_STATISTICS_BYTES)
+    _refuse_texts(report, "")
+    return report
+
+
+def _load(path: Path, limit: int) -> dict[str, Any]:
+    try:
+        if path.is_dir():
+            (path,) = [entry for entry in path.iterdir() if entry.suffix in {".yaml", ".yml"}]
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+        text = raw.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise ReportError(
+            f"the report {path.name!r} cannot be read ({type(error).__name__}): write one UTF-8 YAML file"
+        ) from None
+    try:
+        report = strict_yaml.load(text, max_bytes=limit)
+    except strict_yaml.StrictYamlError as problem:
+        raise ReportError(f"the report {path.name!r} is not plain YAML, {problem}") from None
+    if not isinstance(report, dict) or not all(isinstance(key, str) for key in report):
+        raise ReportError(f"the report {path.name!r} is not a mapping of names: write `name: value` lines")
+    return report
+
+
+def _number(schema: MetricSchema, value: Any) -> float:
+    value = untag_non_finite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ReportError(f"metric {schema.name!r} is not a number")
+    number = float(value)
+    low = -math.inf if schema.minimum is None else schema.minimum
+    high = math.inf if schema.maximum is None else schema.maximum
+    if not math.isnan(number) and not low <= number <= high:
+        raise ReportError(f"metric {schema.name!r} is {number}, outside {low} to {high}")
+    return number
+
+
+def _refuse_texts(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str) or len(key) > MAX_STRING:
+                raise ReportError(f"statistics at {where or 'the top'}: keys are short texts")
+            _refuse_texts(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_texts(item, where)
+    elif isinstance(value, str) and len(value) > MAX_STRING:
+        raise ReportError(f"statistics at {where!r}: a text longer than {MAX_STRING} characters is not a statistic")

@@ -1,0 +1,80 @@
+"""YAML from strangers: plain data alone, limited in size and depth, no aliases, no repeated keys."""
+
+from typing import Any, Final
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+MAX_DEPTH: Final = 12
+_PLAIN: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq"))
+
+
+class StrictYamlError(ValueError):
+    """The document is refused; `line` counts from one."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(f"line {line}: {problem}")
+        self.line, self.problem = line, problem
+
+
+def load(text: str, *, max_bytes: int) -> Any:
+    """Plain data from one YAML document.
+
+    Raises:
+        StrictYamlError: not YAML, too large or too deep, an alias, a repeated key, or a type that JSON does not know.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > max_bytes:
+        raise StrictYamlError(1, f"the document is larger than {max_bytes} bytes")
+    loader = yaml.SafeLoader(text)
+    try:
+        _refuse_aliases(text)
+        node = loader.get_single_node()
+        _check(node, 0)
+        return None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise StrictYamlError(1 if mark is None else mark.line + 1, str(getattr(error, "problem", error))) from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, StrictYamlError):
+            raise
+        raise StrictYamlError(1, f"not plain data ({type(error).__name__})") from None
+    finally:
+        loader.dispose()
+
+
+def _line(part: Any) -> int:
+    return 1 if part.start_mark is None else int(part.start_mark.line) + 1
+
+
+def _refuse_aliases(text: str) -> None:
+    # Before composing: an alias may unfold into more than memory holds.
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise StrictYamlError(_line(event), "aliases (*name) are not allowed: write the value out")
+
+
+def _check(node: Node | None, depth: int) -> None:
+    if node is None:
+        return
+    line = _line(node)
+    if depth > MAX_DEPTH:
+        raise StrictYamlError(line, f"nested deeper than {MAX_DEPTH} levels")
+    if node.tag not in _PLAIN:
+        raise StrictYamlError(line, f"{node.tag.rsplit(':', 1)[-1]!r} is not plain data: quote it to make it a string")
+    if isinstance(node, MappingNode):
+        _check_mapping(node, depth)
+    elif isinstance(node, SequenceNode):
+        for item in node.value:
+            _check(item, depth + 1)
+
+
+def _check_mapping(node: MappingNode, depth: int) -> None:
+    seen: set[str] = set()
+    for key, value in node.value:
+        line = _line(key)
+        if not isinstance(key, ScalarNode):
+            raise StrictYamlError(line, "a key must be a plain word")
+        if key.value in seen:
+            raise StrictYamlError(line, f"the key {key.value!r} appears twice")
+        seen.add(key.value)
+        _check(value, depth + 1)
