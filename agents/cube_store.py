@@ -1,0 +1,162 @@
+"""The site's cubes: fetched by digest, verified, unpacked, and looked over again before each use."""
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import yaml
+
+from agents.environments import EnvironmentCache
+from agents.errors import AgentError
+from agents.home import write_private
+from agents.manifest import Manifest, build_manifest
+from agents.runtimes.protocol import CubeBundle
+from api.schemas.cubes import CubeRef
+from cubes.contract import load_contract
+from cubes.digests import digest_file, digest_of
+from cubes.errors import CubeError
+from cubes.packing import UnpackLimits, unpack
+
+
+class CubeUnavailableError(AgentError):
+    """A cube cannot be had, or is not what its digest says."""
+
+
+class CubeStore:
+    """Unpacked cubes and additional files below one folder, each named by its digest and read-only.
+
+    Args:
+        folder: where they lie.
+        fetch: writes the blob of a digest into a file.
+        environments: where given, a cube's Python environment is made ready too.
+        limits: how much a blob may become when it is unpacked.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        fetch: Callable[[str, Path], None],
+        environments: EnvironmentCache | None = None,
+        *,
+        limits: UnpackLimits | None = None,
+    ) -> None:
+        self._folder, self._fetch, self._environments = folder, fetch, environments
+        self._limits = limits or UnpackLimits()
+
+    def bundle(self, ref: CubeRef) -> CubeBundle:
+        """The cube, ready to run: what was approved, or nothing.
+
+        Raises:
+            CubeUnavailableError: not to be had, another digest than wanted, or a contract that cannot be used.
+        """
+        try:
+            folder = self._content(ref.pack_digest)
+            additional = None if ref.additional_files_digest is None else self._content(ref.additional_files_digest)
+            contract = load_contract(folder)
+            if self._environments is not None and contract.requirements is not None:
+                self._environments.get(folder / contract.requirements)
+            return CubeBundle(
+                contract=contract,
+                pack_digest=ref.pack_digest,
+                folder=folder,
+                additional_files=additional,
+                parameters_file=self._parameters(ref),
+            )
+        except (CubeError, AgentError, OSError) as error:
+            raise CubeUnavailableError(f"cube {ref.name!r} ({ref.pack_digest}) cannot be used: {error}") from error
+
+    def _content(self, digest: str) -> Path:
+        """The unpacked blob of a digest, fetched unless an untouched copy is here."""
+        place = self._folder / digest.removeprefix("sha256:")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(place.with_suffix(".lock")):
+            if not _is_whole(place, digest):
+                _discard(place)
+                for left in self._folder.glob(f".{place.name}.*"):  # by a crash; we hold the lock
+                    _discard(left)
+                self._get(digest, place)
+        return place / "content"
+
+    def _get(self, digest: str, place: Path) -> None:
+        fresh = place.with_name(f".{place.name}.{uuid4().hex}")
+        fresh.mkdir(mode=0o700)
+        archive, content = fresh / "archive", fresh / "content"
+        try:
+            self._download(digest, archive)
+            unpack(archive, content, self._limits)
+            archive.unlink()
+            write_private(fresh / "manifest.json", build_manifest({"data": content}).model_dump_json())
+            write_private(fresh / "digest", digest)
+            _make_read_only(content)
+            fresh.rename(place)
+        finally:
+            _discard(fresh)
+
+    def _download(self, digest: str, archive: Path) -> None:
+        try:
+            self._fetch(digest, archive)
+        except Exception as error:
+            raise CubeUnavailableError(f"the blob {digest} cannot be fetched: {error}") from error
+        found = digest_file(archive)
+        if found != digest:
+            raise CubeUnavailableError(
+                f"wanted {digest}, got {found}: what was approved is not what is there; nothing runs"
+            )
+
+    def _parameters(self, ref: CubeRef) -> Path | None:
+        if not ref.parameters:
+            return None
+        found = digest_of(ref.parameters)
+        if ref.parameters_digest not in {None, found}:
+            raise CubeUnavailableError(
+                f"wanted parameters {ref.parameters_digest}, got {found}: what was approved is not what was sent;"
+                " nothing runs"
+            )
+        path = self._folder / f"parameters-{found.removeprefix('sha256:')}.yaml"
+        write_private(path, yaml.safe_dump(ref.parameters, sort_keys=True))
+        return path
+
+
+def _is_whole(place: Path, digest: str) -> bool:
+    """Whether what was unpacked is still what it was: every byte is read again."""
+    try:
+        manifest = Manifest.model_validate_json((place / "manifest.json").read_text(encoding="utf-8"))
+        named = (place / "digest").read_text(encoding="ascii")
+        return named == digest and build_manifest({"data": place / "content"}).root == manifest.root
+    except (OSError, ValueError, AgentError):
+        return False
+
+
+def _make_read_only(content: Path) -> None:
+    """Nobody changes a cube by mistake: files 0444 or 0555, folders 0555."""
+    for here, _, names in os.walk(content, topdown=False):
+        for name in names:
+            path = Path(here) / name
+            path.chmod(0o555 if path.stat().st_mode & stat.S_IXUSR else 0o444)
+        Path(here).chmod(0o555)
+
+
+def _discard(place: Path) -> None:
+    """Remove a folder although it is read-only."""
+    if place.is_symlink() or not place.is_dir():
+        place.unlink(missing_ok=True)
+        return
+    for here, _, _ in os.walk(place):
+        Path(here).chmod(0o700)
+    shutil.rmtree(place)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a file lock: two processes that want the same blob fetch it once."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

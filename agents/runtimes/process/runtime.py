@@ -1,0 +1,181 @@
+"""The runtime itself: prepares a step, lets it be supervised, says how it ended."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from agents.environments import EnvironmentCache
+from agents.runtimes.probe import run_probe
+from agents.runtimes.process.cgroups import StepGroups, make_groups, sweep
+from agents.runtimes.process.outputs import missing_output
+from agents.runtimes.process.spec import Surroundings, default_interpreter, launcher_spec
+from agents.runtimes.process.supervisor import Ended, Watched, supervise
+from agents.runtimes.protocol import RuntimeSetupError, StepOutcome, StepRequest
+from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
+from cubes.contract import ContainerType
+
+_MESSAGES: Final = {
+    ErrorClass.DEADLINE: "ended at its deadline of {deadline:g} s",
+    ErrorClass.MEMORY: "ended for using more memory or processes than its limit ({memory} MiB, {processes} processes)",
+    ErrorClass.LOG_TOO_LARGE: "ended for writing more than {log} MiB to its log",
+    ErrorClass.OUTPUT_TOO_LARGE: "ended for writing more than {output} MiB of output",
+    ErrorClass.OUTPUT_MALFORMED: "ended for closing a folder of its output to the site, or nesting it too deep",
+}
+_TAIL_LINES: Final = 20
+_TAIL_BYTES: Final = 8192
+
+
+class ProcessRuntime:
+    """Runs folder cubes in namespaces: no network, a root of their own, no capabilities, filtered system calls.
+
+    Args:
+        work: a folder of the runtime's own, for mount points and probes.
+        environments: where cubes' Python environments come from.
+        allow_unisolated: where the deny probe finds that the kernel refuses namespaces, run steps as plain processes
+            from then on: INSECURE, they see this host. The runtime's name then says so in every outcome of the probe.
+        interpreter: the Python for cubes that bring none, and for the launcher.
+        weaken: protections to leave out; for tests that show that the probe notices.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        environments: EnvironmentCache,
+        *,
+        allow_unisolated: bool = False,
+        interpreter: Path | None = None,
+        weaken: frozenset[str] = frozenset(),
+    ) -> None:
+        self.name = "process"
+        self._work, self._environments = work, environments
+        self._allow_unisolated = allow_unisolated
+        self._interpreter = interpreter or default_interpreter()
+        self._weaken = weaken
+        self._plain = False
+        self._log = structlog.get_logger().bind(runtime=self.name)
+        sweep()
+
+    def probe(self) -> ProbeOutcome:
+        """Run the deny probe with its positive control; see agents.runtimes.probe.
+
+        Only here a runtime that may becomes a plain one, so that no step is less isolated than the last outcome says.
+        """
+        outcome = run_probe(self, self._work)
+        self._log.info("deny probe", isolation=outcome.isolation.value, memory_and_processes_by=self.limits_by)
+        refused = outcome.checks.get("namespaces_are_allowed") is False
+        if self._allow_unisolated and refused and not self._plain:
+            self._plain, self.name = True, "unisolatedprocess"
+            self._log.warning(
+                "INSECURE: STEPS ARE NOT ISOLATED. This kernel refuses namespaces and allow_unisolated is set: cubes"
+                " can read this host's files and reach its network. Every result says so for ever."
+            )
+            outcome = outcome.model_copy(update={"runtime": self.name, "isolation": Isolation.NOT_ISOLATED})
+        return outcome
+
+    @property
+    def limits_by(self) -> str:
+        """What holds memory and processes of steps on this host."""
+        groups = make_groups(memory_bytes=64 << 20, processes=8)
+        groups.remove()
+        return "control groups" if groups.folders else "resource limits and a watcher"
+
+    async def run(self, request: StepRequest) -> StepOutcome:
+        """Run one step; see agents.runtimes.protocol.Runtime."""
+        if request.cube.contract.container_type != ContainerType.FOLDER:
+            kind = request.cube.contract.container_type.value
+            raise RuntimeSetupError(f"the process runtime runs Folder cubes, not {kind}: use a runtime for images")
+        if request.task not in request.cube.contract.tasks:
+            raise RuntimeSetupError(f"step {request.key!r} asks for {request.task.value!r}, which its cube has not")
+        environment = await asyncio.to_thread(self._environment, request)
+        limits = request.limits
+        groups = make_groups(memory_bytes=limits.memory_bytes, processes=limits.processes)
+        started = datetime.now(UTC)
+        try:
+            with self._surroundings(environment, groups) as around:
+                ended = await supervise(self._watched(request, around, groups))
+        finally:
+            groups.remove()
+        return _outcome(request, ended, started)
+
+    @contextmanager
+    def _surroundings(self, environment: Path | None, groups: StepGroups) -> Iterator[Surroundings]:
+        # Steps share it: on the host it stays an empty folder, the mounts exist in each step's namespace alone.
+        root = self._work / "root"
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        around = Surroundings(
+            root=root,
+            interpreter=self._interpreter,
+            environment=environment,
+            join_files=tuple(groups.join_files),
+            weaken=self._weaken,
+        )
+        if not self._plain:
+            yield around
+            return
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self._work, ignore_cleanup_errors=True) as scratch:
+            yield replace(around, plain=True, scratch=scratch)
+
+    def _watched(self, request: StepRequest, around: Surroundings, groups: StepGroups) -> Watched:
+        task = request.cube.contract.tasks[request.task]
+        return Watched(
+            interpreter=self._interpreter,
+            spec=launcher_spec(request, around),
+            log=request.log,
+            limits=request.limits,
+            outputs=tuple(request.volumes[name] for name in task.output_volumes),
+            groups=groups,
+        )
+
+    def _environment(self, request: StepRequest) -> Path | None:
+        named = request.cube.contract.requirements
+        return None if named is None else self._environments.get(request.cube.folder / named)
+
+
+def _outcome(request: StepRequest, ended: Ended, started: datetime) -> StepOutcome:
+    error, message = ended.error, ""
+    if error is not None:
+        message = _limit_message(error, request)
+    elif ended.exit_code != 0:
+        error, message = ErrorClass.EXIT_CODE, f"exited with {ended.exit_code}"
+    else:
+        missing = missing_output(request.task, request.cube.contract.tasks[request.task], request.volumes)
+        if missing is not None:
+            error, message = ErrorClass.OUTPUT_MISSING, f"exited with 0 but left {missing!r} empty"
+    return StepOutcome(
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        exit_code=ended.exit_code,
+        error=error,
+        message=f"{request.task.value} {message}. Last lines of its log:\n{_tail(request.log)}" if error else "",
+        peak_memory_bytes=ended.peak_memory_bytes or None,
+    )
+
+
+def _limit_message(error: ErrorClass, request: StepRequest) -> str:
+    limits = request.limits
+    return _MESSAGES[error].format(
+        deadline=limits.deadline_s,
+        memory=limits.memory_bytes >> 20,
+        processes=limits.processes,
+        log=limits.log_bytes >> 20,
+        output=limits.output_bytes >> 20,
+    )
+
+
+def _tail(log: Path) -> str:
+    """The last lines of a log, without what a terminal would obey."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = text.splitlines()[-_TAIL_LINES:]
+    return "\n".join("".join(letter for letter in line if letter.isprintable() or letter == "\t") for line in lines)
