@@ -46,13 +46,11 @@ class Site:
 
     @cached_property
     def cubes(self) -> CubeStore:
-        return CubeStore(self.home.folder("cubes"), self.border.fetch, self.environments)
+        return CubeStore(self.home.folder("cubes"), self.border.fetch)
 
     @cached_property
     def runtime(self) -> Runtime:
-        return ProcessRuntime(
-            self.home.folder("work"), self.environments, allow_unisolated=self.settings.allow_unisolated
-        )
+        return ProcessRuntime(self.home.folder("work"), self.environments)
 
     @property
     def slots(self) -> asyncio.Semaphore:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from agents.cube_store import CubeUnavailable
+from agents.cube_store import CubeUnavailableError
 from agents.errors import StepFailedError
 from agents.runtimes.process import safe_outputs
 from agents.runtimes.protocol import CubeBundle, StepOutcome, StepRequest
@@ -44,7 +44,7 @@ async def make_ready(site: Site, ref: CubeRef) -> CubeBundle:
     """
     try:
         return await asyncio.to_thread(site.cubes.bundle, ref)
-    except CubeUnavailable as error:
+    except CubeUnavailableError as error:
         raise StepFailedError(str(error), ErrorClass.CUBE_UNAVAILABLE) from error
 
 

@@ -16,7 +16,7 @@ from cubes.contract import Contract, TaskName
 MIB = 1024 * 1024
 
 
-class RuntimeProblem(Exception):
+class RuntimeSetupError(Exception):
     """The site cannot run steps as it is set up. The message says what to do."""
 
 
@@ -96,6 +96,6 @@ class Runtime(Protocol):
         """Run one step to its end. Cancelling the awaiting task ends the step and everything it started.
 
         Raises:
-            RuntimeProblem: the site, not the cube, is at fault (an input does not exist, no interpreter).
+            RuntimeSetupError: the site, not the cube, is at fault (an input does not exist, no interpreter).
         """
         ...

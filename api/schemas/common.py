@@ -23,7 +23,9 @@ GateId = NewType("GateId", int)
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,62}$")]
 """A short name for commands and URLs: lower-case letters, digits, `.`, `_`, `-`; 2 to 63 characters."""
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$")]
+Line = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$")
+]
 """One line of text for people, at most 200 characters, no control characters."""
 
 Text = Annotated[str, StringConstraints(max_length=20_000, strip_whitespace=True)]
@@ -39,7 +41,9 @@ def _number(value: Any) -> Any:
 MetricNumber = Annotated[
     float,
     BeforeValidator(_number),
-    PlainSerializer(lambda v: tag_non_finite(v) if not math.isfinite(v) else v, return_type=float | str, when_used="json"),
+    PlainSerializer(
+        lambda v: tag_non_finite(v) if not math.isfinite(v) else v, return_type=float | str, when_used="json"
+    ),
 ]
 """A float; NaN and the infinities travel as `float:nan`, `float:inf`, `float:-inf`."""
 

@@ -94,8 +94,8 @@ def bind(source: str, target: str, flags: int) -> None:
 
 def bind_on_old_kernel(target: str, flags: int) -> None:
     """Before Linux 5.12 flags are set mount by mount; those that the source's own mount has are locked."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        points = [line.split()[4].encode().decode("unicode_escape") for line in file]
+    with open("/proc/self/mountinfo", "rb") as file:  # spaces and the like are written as octal escapes
+        points = [os.fsdecode(line.split()[4].decode("unicode_escape").encode("latin-1")) for line in file]
     for point in points:
         if point == target or point.startswith(target + "/"):
             have = os.statvfs(point).f_flag

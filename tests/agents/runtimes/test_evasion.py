@@ -155,18 +155,20 @@ class TestHost:
         )
         assert "Permission denied" in outcome.message
 
+    @pytest.mark.parametrize("system_call", ["442", "9999"])
     async def test_what_is_mounted_below_an_input_is_read_only_too(
-        self, request_for: Callable[..., StepRequest], tmp_path: Path
+        self, request_for: Callable[..., StepRequest], tmp_path: Path, system_call: str
     ) -> None:
+        """With and without mount_setattr, which kernels before 5.12 lack."""
         request = request_for(
             """
             from pathlib import Path
-            Path('/out/predictions/seen').write_text(Path('/in/data/below/inside').read_text())
-            Path('/in/data/below/new').write_text('x')
+            Path('/out/predictions/seen').write_text(Path('/in/data/be löw/inside').read_text())
+            Path('/in/data/be löw/new').write_text('x')
             """
         )
-        (tmp_path / "data" / "below").mkdir()
-        done = await asyncio.to_thread(_run_with_a_mount, tmp_path)
+        (tmp_path / "data" / "be löw").mkdir()
+        done = await asyncio.to_thread(_run_with_a_mount, tmp_path, system_call)
         assert "Read-only file system" in done.stdout, done.stderr
         assert (request.volumes["output_path"] / "seen").read_text() == "inside"
 
@@ -195,23 +197,26 @@ def _linked() -> set[str]:
     return {entry for entry in ("bin", "sbin", "lib", "lib64", "lib32") if Path("/", entry).exists()}
 
 
-def _run_with_a_mount(base: Path) -> subprocess.CompletedProcess[str]:
+def _run_with_a_mount(base: Path, system_call: str) -> subprocess.CompletedProcess[str]:
     """Run the prepared step from a mount namespace where something is mounted below its input."""
+    launcher = base / "launcher.py"
+    launcher.write_text(supervisor.LAUNCHER.read_text().replace("= 442", f"= {system_call}"))
     program = f"""
 import asyncio
 from pathlib import Path
 from agents.environments import EnvironmentCache
-from agents.runtimes.process import ProcessRuntime
+from agents.runtimes.process import ProcessRuntime, supervisor
 from agents.runtimes.protocol import CubeBundle, StepRequest
 from cubes.contract import TaskName, parse_contract
 base = Path({str(base)!r})
-(base / "data/below/inside").write_text("inside")
+supervisor.LAUNCHER = base / "launcher.py"
+(base / "data/be löw/inside").write_text("inside")
 outcome = asyncio.run(ProcessRuntime(base / "work", EnvironmentCache(base / "e")).run(StepRequest(
     key="step", cube=CubeBundle(parse_contract((base / "contract").read_text()), "", base / "cube-step"),
     task=TaskName.INFER, volumes={{"data_path": base / "data", "output_path": base / "out-step"}}, log=base / "log")))
 print(outcome.message)
 """
-    script = f'mount -t tmpfs below {base}/data/below && exec {sys.executable} -c "$0"'
+    script = f'mount -t tmpfs below "{base}/data/be löw" && exec {sys.executable} -c "$0"'
     root = str(Path(__file__).parents[3])
     return subprocess.run(
         ["/usr/bin/unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, program],
