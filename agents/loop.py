@@ -18,10 +18,11 @@ from agents.prefect_api import PrefectApi
 from agents.site import Site
 from agents.store import gates, jobs, outbox
 from agents.store.executions import scores_in
-from agents.store.tables import Dataset, DatasetState, Job, JobKind, JobState, OutboxItem, OutboxState, ScoreState, now
+from agents.store.tables import Dataset, DatasetState, Job, JobKind, JobState, OutboxItem, OutboxState, ScoreState
 from agents.ticker import Ticker
 from api.schemas.border import Heartbeat, PayloadKind
 from api.schemas.records import BenchmarkWork, DatasetWork
+from api.storage.columns import now
 
 _ENDED: Final = {
     "CANCELLED": JobState.CANCELLED,

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from agents.errors import InvalidInputError
 from agents.manifest import build_manifest
 from agents.site import Site
-from agents.store.tables import now
 from api.schemas.benchmarks import Compatibility
 from api.schemas.cubes import CubeRef
+from api.storage.columns import now
 from cubes.digests import Digest
 from cubes.metrics import MetricSchema
 from cubes.packing import UnpackLimits, unpack

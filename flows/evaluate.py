@@ -12,9 +12,10 @@ from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
 from agents.site import Site, current_site
 from agents.store.datasets import dataset_by_registration
 from agents.store.executions import begin_step, end_step, save_score
-from agents.store.tables import Dataset, Execution, Score, now
+from agents.store.tables import Dataset, Execution, Score
 from api.schemas.border import ErrorClass, Step
 from api.schemas.records import BenchmarkWork, DatasetWork
+from api.storage.columns import now
 from cubes.digests import short, tag_non_finite
 from flows.describe import describe_evaluation
 from flows.gates import hold

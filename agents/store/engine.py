@@ -1,16 +1,16 @@
 """The store's file: opened safely for several processes, with rows that cannot be rewritten."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, event, text
-from sqlmodel import Session, create_engine
+from sqlalchemy import text
+from sqlmodel import Session
 
 from agents.errors import HomeError
 from agents.store.tables import SiteTable
+from api.storage.engine import WRITE, make_engine
 
 SCHEMA_VERSION: Final = 1
 
@@ -52,14 +52,14 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.engine = _engine(path)
+        self.engine = make_engine(f"sqlite:///{path}")
         self._create()
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that holds the write lock from its first statement; committed at the end, or not at all."""
         with Session(self.engine, expire_on_commit=False) as session:
-            session.connection(execution_options={"assay_write": True})
+            session.connection(execution_options=WRITE)
             yield session
             session.commit()
 
@@ -84,21 +84,3 @@ class Store:
                 for trigger in _TRIGGERS:
                     connection.execute(text(trigger))
                 connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-        # The driver's own transaction handling begins too late: we say BEGIN ourselves.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("assay_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine

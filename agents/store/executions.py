@@ -7,8 +7,9 @@ from sqlmodel import Session, col, select
 
 from agents.errors import NotFoundError
 from agents.store.outbox import enqueue
-from agents.store.tables import Execution, Score, ScoreState, now
+from agents.store.tables import Execution, Score, ScoreState
 from api.schemas.border import ErrorClass, ExecutionEvent, ExecutionState, PayloadKind, Step
+from api.storage.columns import now
 
 
 def begin_step(session: Session, execution: Execution, step: Step) -> Execution:

@@ -6,8 +6,9 @@ from sqlmodel import Session, col, select
 
 from agents.errors import ConflictError, InvalidInputError, NotFoundError
 from agents.store.people import require
-from agents.store.tables import Decision, Gate, GateState, Person, Role, now
+from agents.store.tables import Decision, Gate, GateState, Person, Role
 from api.schemas.benchmarks import Verdict
+from api.storage.columns import now
 from cubes.digests import digest_of, short, tag_non_finite
 
 _UNDECIDED = (GateState.OPEN, GateState.WAITING)

@@ -6,7 +6,8 @@ from sqlmodel import Session, col, select
 
 from agents.errors import ConflictError, NotFoundError
 from agents.store.gates import close_gates_of
-from agents.store.tables import LIVE_JOBS, Job, JobKind, JobState, now
+from agents.store.tables import LIVE_JOBS, Job, JobKind, JobState
+from api.storage.columns import now
 
 
 def ask(

@@ -6,9 +6,10 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from agents.errors import InvalidInputError
-from agents.store.tables import Decision, OutboxItem, OutboxState, now
+from agents.store.tables import Decision, OutboxItem, OutboxState
 from api.schemas.border import MAX_PAYLOAD_BYTES, NEEDS_DECISION, PayloadKind, parse_payload
 from api.schemas.common import Strict
+from api.storage.columns import now
 from cubes.digests import canonical, digest_bytes
 
 _FIRST_WAIT_S = 1.0

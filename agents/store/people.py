@@ -7,7 +7,8 @@ from datetime import timedelta
 from sqlmodel import Session, col, select
 
 from agents.errors import ConflictError, NotFoundError, NotPermittedError, NotSignedInError
-from agents.store.tables import Person, Role, now
+from agents.store.tables import Person, Role
+from api.storage.columns import now
 
 _RIGHTS = {
     "look": frozenset(Role),

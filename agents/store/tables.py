@@ -1,35 +1,17 @@
 """The tables of a site's store. They share nothing with the registry's."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import JSON, DateTime, LargeBinary, UniqueConstraint
-from sqlalchemy.engine import Dialect
+from sqlalchemy import JSON, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import registry
-from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ErrorClass, ExecutionState, PayloadKind, Step
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: SQLite forgets time zones, we do not."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
+from api.storage.columns import UtcDateTime, now
 
 
 def new_id() -> str:

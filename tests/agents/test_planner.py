@@ -7,9 +7,10 @@ import pytest
 from agents.planner import Unit, find_benchmark, outstanding, plan_digest, shown_for, units
 from agents.store import Store
 from agents.store.executions import begin_step, end_step, save_score
-from agents.store.tables import Execution, Score, now
+from agents.store.tables import Execution, Score
 from api.schemas.border import ErrorClass, Step
 from api.schemas.records import SiteWork
+from api.storage.columns import now
 
 Work = Callable[..., SiteWork]
 

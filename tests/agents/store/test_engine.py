@@ -12,9 +12,10 @@ from agents.errors import HomeError
 from agents.home import Home
 from agents.store import Store
 from agents.store.gates import decide, open_gate
-from agents.store.tables import Decision, Job, JobKind, KeptHead, OutboxItem, OutboxState, Person, now
+from agents.store.tables import Decision, Job, JobKind, KeptHead, OutboxItem, OutboxState, Person
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import PayloadKind
+from api.storage.columns import now
 
 
 def _decided(store: Store, owner: Person) -> None:

@@ -8,9 +8,10 @@ from sqlmodel import Session
 
 from agents.errors import InvalidInputError
 from agents.store import Store, gates, outbox
-from agents.store.tables import Decision, OutboxItem, OutboxState, Person, now
+from agents.store.tables import Decision, OutboxItem, OutboxState, Person
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import DatasetRegistration, Heartbeat, Isolation, PayloadKind, ProbeOutcome, SiteDecision
+from api.storage.columns import now
 from cubes.digests import digest_bytes
 
 DIGEST = "sha256:" + "a" * 64

@@ -9,7 +9,8 @@ from agents.errors import ConflictError, NotFoundError, NotPermittedError, NotSi
 from agents.home import Home
 from agents.store import Store
 from agents.store.people import add_person, list_people, renew_token, require, revoke, sign_in
-from agents.store.tables import Person, Role, now
+from agents.store.tables import Person, Role
+from api.storage.columns import now
 
 
 class TestSignIn:
