@@ -7,29 +7,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import structlog
 
 from agents.environments import EnvironmentCache
+from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
 from agents.runtimes.process.cgroups import StepGroups, make_groups, sweep
-from agents.runtimes.process.outputs import missing_output
 from agents.runtimes.process.spec import Surroundings, default_interpreter, launcher_spec
-from agents.runtimes.process.supervisor import Ended, Watched, supervise
+from agents.runtimes.process.supervisor import Watched, supervise
 from agents.runtimes.protocol import RuntimeSetupError, StepOutcome, StepRequest
-from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
+from api.schemas.border import Isolation, ProbeOutcome
 from cubes.contract import ContainerType
-
-_MESSAGES: Final = {
-    ErrorClass.DEADLINE: "ended at its deadline of {deadline:g} s",
-    ErrorClass.MEMORY: "ended for using more memory or processes than its limit ({memory} MiB, {processes} processes)",
-    ErrorClass.LOG_TOO_LARGE: "ended for writing more than {log} MiB to its log",
-    ErrorClass.OUTPUT_TOO_LARGE: "ended for writing more than {output} MiB of output",
-    ErrorClass.OUTPUT_MALFORMED: "ended for closing a folder of its output to the site, or nesting it too deep",
-}
-_TAIL_LINES: Final = 20
-_TAIL_BYTES: Final = 8192
 
 
 class ProcessRuntime:
@@ -102,7 +91,13 @@ class ProcessRuntime:
                 ended = await supervise(self._watched(request, around, groups))
         finally:
             groups.remove()
-        return _outcome(request, ended, started)
+        return step_outcome(
+            request,
+            started_at=started,
+            exit_code=ended.exit_code,
+            error=ended.error,
+            peak_memory_bytes=ended.peak_memory_bytes or None,
+        )
 
     @contextmanager
     def _surroundings(self, environment: Path | None, groups: StepGroups) -> Iterator[Surroundings]:
@@ -136,46 +131,3 @@ class ProcessRuntime:
     def _environment(self, request: StepRequest) -> Path | None:
         named = request.cube.contract.requirements
         return None if named is None else self._environments.get(request.cube.folder / named)
-
-
-def _outcome(request: StepRequest, ended: Ended, started: datetime) -> StepOutcome:
-    error, message = ended.error, ""
-    if error is not None:
-        message = _limit_message(error, request)
-    elif ended.exit_code != 0:
-        error, message = ErrorClass.EXIT_CODE, f"exited with {ended.exit_code}"
-    else:
-        missing = missing_output(request.task, request.cube.contract.tasks[request.task], request.volumes)
-        if missing is not None:
-            error, message = ErrorClass.OUTPUT_MISSING, f"exited with 0 but left {missing!r} empty"
-    return StepOutcome(
-        started_at=started,
-        finished_at=datetime.now(UTC),
-        exit_code=ended.exit_code,
-        error=error,
-        message=f"{request.task.value} {message}. Last lines of its log:\n{_tail(request.log)}" if error else "",
-        peak_memory_bytes=ended.peak_memory_bytes or None,
-    )
-
-
-def _limit_message(error: ErrorClass, request: StepRequest) -> str:
-    limits = request.limits
-    return _MESSAGES[error].format(
-        deadline=limits.deadline_s,
-        memory=limits.memory_bytes >> 20,
-        processes=limits.processes,
-        log=limits.log_bytes >> 20,
-        output=limits.output_bytes >> 20,
-    )
-
-
-def _tail(log: Path) -> str:
-    """The last lines of a log, without what a terminal would obey."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    lines = text.splitlines()[-_TAIL_LINES:]
-    return "\n".join("".join(letter for letter in line if letter.isprintable() or letter == "\t") for line in lines)

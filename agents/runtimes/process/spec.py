@@ -10,14 +10,11 @@ from typing import Any, Final, NamedTuple
 
 from agents.runtimes.process.errors import filter_missing
 from agents.runtimes.process.seccomp import filter_program
-from agents.runtimes.protocol import RuntimeSetupError, StepRequest
+from agents.runtimes.protocol import StepRequest
+from agents.runtimes.surroundings import CUBE, ENVIRONMENT, SCRATCH, checked_volumes, task_environment
 from cubes.contract import Task
 
 STEP_UID: Final = 10001
-CUBE: Final = "/cube"
-ENVIRONMENT: Final = "/env"
-# The step's own, of limited size: not the host's.
-_SCRATCH: Final = "/tmp"  # noqa: S108
 _TAKEN: Final = (CUBE, ENVIRONMENT, "/.old")
 _LINKED: Final = ("/bin", "/sbin", "/lib", "/lib64", "/lib32")
 # What programs below /usr refer to: Debian's libraries (BLAS) are links through alternatives.
@@ -28,7 +25,6 @@ _FILES: Final = {
     "/etc/hosts": "127.0.0.1 localhost step\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Mount(NamedTuple):
@@ -51,7 +47,7 @@ class Surroundings:
     join_files: tuple[str, ...] = ()
     weaken: frozenset[str] = frozenset()
     """Protections to leave out, for tests of the probe alone."""
-    scratch: str = _SCRATCH
+    scratch: str = SCRATCH
     plain: bool = False
     """No namespaces at all: an operator insisted."""
 
@@ -118,23 +114,11 @@ def _host(around: Surroundings) -> Iterator[Mount]:
 
 
 def _volumes(request: StepRequest, task: Task) -> list[Mount]:
-    named = {**task.input_volumes, **task.output_volumes}
-    if set(request.volumes) != set(named):
-        wrong = ", ".join(sorted(set(request.volumes) ^ set(named)))
-        raise RuntimeSetupError(f"the volumes of step {request.key!r} are not those of its contract: {wrong}")
-    found: list[Mount] = []
-    for name, volume in named.items():
-        path, target = request.volumes[name], volume.mount_path
-        if not (path.is_dir() if volume.type == "directory" else path.is_file()):
-            raise RuntimeSetupError(f"volume {name!r} of step {request.key!r} is no {volume.type}: {str(path)!r}")
-        if target == _SCRATCH or any(target == taken or target.startswith(taken + "/") for taken in _TAKEN):
-            raise RuntimeSetupError(
-                f"volume {name!r} of step {request.key!r} wants {target!r}, which the runtime needs itself: change the"
-                " contract's mount path, for example to /mlcommons/volumes/..."
-            )
-        # Libraries among additional files must be loadable; nothing else that comes from outside may be executed.
-        found.append(Mount(str(path), target, name in task.output_volumes, name == "additional_files"))
-    return found
+    # Libraries among additional files must be loadable; nothing else that comes from outside may be executed.
+    return [
+        Mount(str(path), volume.mount_path, name in task.output_volumes, name == "additional_files")
+        for name, (volume, path) in checked_volumes(request, _TAKEN).items()
+    ]
 
 
 def _search_path(around: Surroundings) -> str:
@@ -144,13 +128,8 @@ def _search_path(around: Surroundings) -> str:
 
 
 def _environment(task: Task, around: Surroundings, paths: Mapping[str, str]) -> dict[str, str]:
-    threads = str(max(1, round(task.resources.cpu)))
     return {
-        "LANG": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        **dict.fromkeys(_THREADS, threads),
-        **{name: _elsewhere(value, paths) for name, value in task.run_args.environment.items()},
+        **{name: _elsewhere(value, paths) for name, value in task_environment(task).items()},
         "PATH": _search_path(around),
         "HOME": around.scratch,
         "TMPDIR": around.scratch,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agents.runtimes.measure import disk_use, hidden_use, tree
 from agents.runtimes.process.cgroups import StepGroups
 from agents.runtimes.process.errors import namespaces_refused
-from agents.runtimes.process.measure import disk_use, hidden_use, tree
 from agents.runtimes.protocol import Limits, RuntimeSetupError
 from api.schemas.border import ErrorClass
 

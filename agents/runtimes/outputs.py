@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agents.errors import StepFailedError
-from agents.runtimes.process.measure import MAX_DEPTH
+from agents.runtimes.measure import MAX_DEPTH
 from api.schemas.border import ErrorClass
 from cubes.contract import VOLUMES, Task, TaskName
 

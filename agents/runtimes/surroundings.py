@@ -1,0 +1,52 @@
+"""What every runtime gives a step: the environment of its program, and volumes that are those of its contract."""
+
+from pathlib import Path
+from typing import Final
+
+from agents.runtimes.protocol import RuntimeSetupError, StepRequest
+from cubes.contract import Task, Volume
+
+CUBE: Final = "/cube"
+ENVIRONMENT: Final = "/env"
+# The step's own, of limited size: not the host's.
+SCRATCH: Final = "/tmp"  # noqa: S108
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def task_environment(task: Task) -> dict[str, str]:
+    """The variables of a task's program: as many threads as it has processors, then what its contract says."""
+    threads = str(max(1, round(task.resources.cpu)))
+    return {
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **dict.fromkeys(_THREADS, threads),
+        **task.run_args.environment,
+    }
+
+
+def checked_volumes(request: StepRequest, taken: tuple[str, ...]) -> dict[str, tuple[Volume, Path]]:
+    """Volume name to what the contract says of it and where it lies on this host.
+
+    Args:
+        request: what was asked for.
+        taken: paths inside the step that the runtime needs itself.
+
+    Raises:
+        RuntimeSetupError: the volumes are not those of the contract, one does not exist, or wants a path that is taken.
+    """
+    task = request.cube.contract.tasks[request.task]
+    named = {**task.input_volumes, **task.output_volumes}
+    if set(request.volumes) != set(named):
+        wrong = ", ".join(sorted(set(request.volumes) ^ set(named)))
+        raise RuntimeSetupError(f"the volumes of step {request.key!r} are not those of its contract: {wrong}")
+    for name, volume in named.items():
+        path, target = request.volumes[name], volume.mount_path
+        if not (path.is_dir() if volume.type == "directory" else path.is_file()):
+            raise RuntimeSetupError(f"volume {name!r} of step {request.key!r} is no {volume.type}: {str(path)!r}")
+        if target == SCRATCH or any(target == path or target.startswith(path + "/") for path in taken):
+            raise RuntimeSetupError(
+                f"volume {name!r} of step {request.key!r} wants {target!r}, which the runtime needs itself: change the"
+                " contract's mount path, for example to /mlcommons/volumes/..."
+            )
+    return {name: (volume, request.volumes[name]) for name, volume in named.items()}
