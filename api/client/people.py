@@ -1,0 +1,57 @@
+"""Users with their tokens, and sites with theirs."""
+
+from typing import TYPE_CHECKING
+
+from api.client.noun import Noun
+from api.schemas.people import SiteCreate, SitePublic, TokenCreate, TokenIssued, TokenPublic, UserCreate, UserPublic
+
+if TYPE_CHECKING:
+    from builtins import list as List  # noqa: N812 - inside the classes `list` is the method
+
+
+class Users(Noun[UserPublic, UserCreate]):
+    """People."""
+
+    def me(self) -> UserPublic:
+        """Whose token this is."""
+        return self._transport.get(f"{self._path}/me", UserPublic)
+
+    def deactivate(self, user_id: int) -> UserPublic:
+        """End a person's access and all of their tokens; what they did stays theirs."""
+        return self._transport.post(f"{self._path}/{user_id}/deactivate", UserPublic)
+
+    def activate(self, user_id: int) -> UserPublic:
+        """Give a person access again; they need a new token."""
+        return self._transport.post(f"{self._path}/{user_id}/activate", UserPublic)
+
+    def issue_token(self, new: TokenCreate) -> TokenIssued:
+        """A token for oneself; good for no more than the token that asks."""
+        return self._transport.post("/v1/tokens", TokenIssued, new)
+
+    def issue_first_token(self, user_id: int, new: TokenCreate) -> TokenIssued:
+        """A token for somebody who has none that is valid.
+
+        Raises:
+            Refused: 409 when they have one.
+        """
+        return self._transport.post(f"{self._path}/{user_id}/tokens", TokenIssued, new)
+
+    def tokens(self) -> "List[TokenPublic]":
+        """One's own tokens, newest first."""
+        return self._transport.get("/v1/tokens", list[TokenPublic])
+
+    def revoke_token(self, token_id: int) -> TokenPublic:
+        """End a token now: one's own, or as an administrator anybody's."""
+        return self._transport.post(f"/v1/tokens/{token_id}/revoke", TokenPublic)
+
+
+class Sites(Noun[SitePublic, SiteCreate]):
+    """Sites."""
+
+    def issue_token(self, site_id: int, new: TokenCreate) -> TokenIssued:
+        """A token for a site's agent."""
+        return self._transport.post(f"{self._path}/{site_id}/tokens", TokenIssued, new)
+
+    def tokens(self, site_id: int) -> "List[TokenPublic]":
+        """A site's tokens, newest first."""
+        return self._transport.get(f"{self._path}/{site_id}/tokens", list[TokenPublic])

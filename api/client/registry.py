@@ -1,0 +1,87 @@
+"""The registry as its users, its sites and its own flows call it."""
+
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx2
+
+from api.client.audit import Audit
+from api.client.blobs import Blobs
+from api.client.noun import Noun
+from api.client.people import Sites, Users
+from api.client.transport import Transport
+from api.schemas.border import PayloadKind
+from api.schemas.cubes import CubeCreate, CubePublic, ModelCreate, ModelPublic
+from api.schemas.people import OrganizationCreate, OrganizationPublic, SitePublic, UserPublic
+from api.schemas.records import SiteWork
+
+_ROUTES: Final = {
+    PayloadKind.HEARTBEAT: "/v1/site/heartbeats",
+    PayloadKind.DATASET: "/v1/site/datasets",
+    PayloadKind.EXECUTION_EVENT: "/v1/site/execution-events",
+    PayloadKind.RESULT: "/v1/site/results",
+}
+
+
+class RegistryClient:
+    """One party's connection to the registry; one attribute a noun.
+
+    Args:
+        url: of the registry, such as `https://registry.example`.
+        token: of a person, a site, or the registry's own service; None reads what anybody may.
+        timeout_s: for an answer.
+        max_blob_bytes: the largest file that is sent or fetched.
+        transport: another way to reach it, such as an application in the same process.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        timeout_s: float = 30,
+        max_blob_bytes: int = 20 << 30,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._transport = calls = Transport(url, token, timeout_s=timeout_s, transport=transport)
+        self.url = calls.url
+        self.blobs = Blobs(calls, max_blob_bytes)
+        self.users = Users(calls, "/v1/users", UserPublic)
+        self.organizations = Noun[OrganizationPublic, OrganizationCreate](
+            calls, "/v1/organizations", OrganizationPublic
+        )
+        self.sites = Sites(calls, "/v1/sites", SitePublic)
+        self.cubes = Noun[CubePublic, CubeCreate](calls, "/v1/cubes", CubePublic)
+        self.models = Noun[ModelPublic, ModelCreate](calls, "/v1/models", ModelPublic)
+        self.audit = Audit(calls)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def health(self) -> dict[str, str]:
+        """Whether the registry answers, and its version."""
+        return self._transport.get("/v1/health", dict[str, str])
+
+    def site_work(self) -> SiteWork:
+        """What the registry asks of this site.
+
+        Raises:
+            RegistryError: refused or unreachable.
+        """
+        return self._transport.get("/v1/site/work", SiteWork)
+
+    def send(self, kind: PayloadKind, body: bytes, *, idempotency_key: str) -> dict[str, Any]:
+        """Send one payload of the closed list; the same key is the same write, however often it is sent.
+
+        Raises:
+            RegistryError: refused or unreachable.
+        """
+        return self._transport.post(_ROUTES[kind], dict[str, Any], body, headers={"Idempotency-Key": idempotency_key})
