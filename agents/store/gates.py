@@ -135,6 +135,12 @@ def valid_decision(session: Session, gate_id: str) -> Decision | None:
     return decision if fits and person is not None and person.role == Role.DATA_OWNER else None
 
 
+def gate_of_run(session: Session, flow_run_id: str | None) -> Gate | None:
+    """The gate at which a flow run waits for a person, if it does."""
+    query = select(Gate).where(Gate.flow_run_id == flow_run_id, col(Gate.state).in_(_UNDECIDED))
+    return None if flow_run_id is None else session.exec(query.order_by(col(Gate.opened_at).desc())).first()
+
+
 def to_wake(session: Session) -> list[Gate]:
     """Gates that are decided and whose flow run has not been woken since."""
     query = select(Gate).where(Gate.state == GateState.DECIDED, col(Gate.woken_at).is_(None))

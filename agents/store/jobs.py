@@ -36,8 +36,22 @@ def ask(
 def find_job(session: Session, job_id: str) -> Job:
     job = session.get(Job, job_id)
     if job is None:
-        raise NotFoundError(f"there is no job {job_id!r} at this site: see `assay agent status`")
+        raise NotFoundError(f"there is no job {job_id!r} at this site: see `assay job list`")
     return job
+
+
+def find_job_by_beginning(session: Session, reference: str) -> Job:
+    """A job by its identifier or an unambiguous beginning of at least four characters, as people type it.
+
+    Raises:
+        NotFoundError: no such job, or several begin like this.
+    """
+    query = select(Job).where(col(Job.id).startswith(reference, autoescape=True)).limit(2)
+    found = list(session.exec(query)) if len(reference) >= 4 else []  # noqa: PLR2004 - shorter is a typo, not a reference
+    if len(found) != 1:
+        problem = "several jobs begin with" if found else "there is no job"
+        raise NotFoundError(f"{problem} {reference!r} at this site: see `assay job list`")
+    return found[0]
 
 
 def list_jobs(session: Session, *, limit: int = 50) -> list[Job]:

@@ -24,7 +24,7 @@ def add_person(session: Session, *, email: str, name: str, role: Role, days: int
         ConflictError: somebody has that address already.
     """
     if session.exec(select(Person).where(Person.email == email)).first() is not None:
-        raise ConflictError(f"{email!r} is known at this site already: renew the token with `assay agent renew-token`")
+        raise ConflictError(f"{email!r} is known at this site already: renew the token with `assay agent people renew`")
     secret = _secret()
     person = Person(
         email=email, name=name, role=role, token_hash=_hash(secret), expires_at=now() + timedelta(days=days)

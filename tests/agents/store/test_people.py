@@ -56,7 +56,7 @@ class TestAdd:
     def test_an_address_is_taken_once(self, store: Store) -> None:
         with store.write() as session:
             add_person(session, email="a@b.example", name="A", role=Role.VIEWER)
-            with pytest.raises(ConflictError, match="renew-token"):
+            with pytest.raises(ConflictError, match="people renew"):
                 add_person(session, email="a@b.example", name="B", role=Role.DATA_OWNER)
             assert [p.role for p in list_people(session)] == [Role.VIEWER]
 
