@@ -1,52 +1,70 @@
 """The border: the one module of a site that talks to the registry. Everything goes out from here, and nothing comes in uncalled.
 
 It asks what there is to do, fetches what was approved by digest, and sends what lies in the outbox. A test reads the
-source of the whole site and fails if another module could open a connection to the registry.
+source of the whole site and fails if another module could open a connection to the registry; another runs a whole job
+and lists each connection that was made.
 """
 
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from agents.home import Home
+from agents.errors import NotClearedError
+from agents.home import Home, write_private
+from agents.locks import locked
 from agents.store import Store
 from agents.store import outbox as box
+from agents.store.clearance import clear
 from agents.store.datasets import list_datasets
-from agents.store.executions import set_score_state
-from agents.store.tables import Dataset, DatasetState, KeptHead, OutboxItem, ScoreState
-from api.client import Refused, RegistryClient, Unreachable
-from api.schemas.border import ApprovedResult, DatasetRegistration, PayloadKind
-from api.schemas.records import AuditHead, SiteWork
+from agents.store.executions import find_score, set_score_state
+from agents.store.heads import Contradiction, keep_head
+from agents.store.tables import Dataset, DatasetState, OutboxItem, ScoreState
+from api.client import Refused, RegistryClient, RegistryError
+from api.schemas.border import ApprovedResult, DatasetRegistration
+from api.schemas.common import Strict
+from api.schemas.records import SiteWork
 
-_NEVER = frozenset({400, 404, 409, 413, 415, 422})
-"""Answers that the same payload will always get."""
+_NEVER: Final = frozenset({400, 404, 409, 413, 415, 422})
+"""Answers of the registry that the same payload will always get."""
+_NOT_NOW: Final = frozenset({401, 407, 408, 425, 429, 502, 503, 504})
+"""Answers that have nothing to do with the payload: the next would get the same."""
+_OURS: Final = "urn:assay:"
+"""How the registry's own problems begin; a proxy's or a captive portal's do not."""
+
+
+class _Ended(Enum):
+    SENT = "sent"
+    REFUSED = "refused"
+    HELD = "held"
 
 
 class Border:
     """A site's connection to its registry."""
 
     def __init__(self, home: Home, store: Store) -> None:
-        self._store = store
-        self._work_file = home.work_file
+        self._home, self._store = home, store
         self._client = RegistryClient(home.settings().registry_url, home.token())
 
     def close(self) -> None:
         self._client.close()
 
-    def pull_work(self) -> SiteWork:
+    def pull_work(self) -> tuple[SiteWork, Contradiction | None]:
         """What the registry asks of this site; kept in a file for the time that it is away.
+
+        Returns:
+            The work, and how the registry's history contradicts what this site remembers of it, if that is new.
 
         Raises:
             api.client.RegistryError: not reachable, or it refuses.
         """
-        work = self._client.site_work()
-        temporary = self._work_file.with_suffix(".new")
-        temporary.write_text(work.model_dump_json(), encoding="utf-8")
-        temporary.replace(self._work_file)
-        with self._store.write() as session:
-            keep_head(session, work.audit_head)
-        return work
+        # Two answers that overtake each other would look like a history that shrank.
+        with locked(self._home.path / "pull.lock"):
+            work = self._client.site_work()
+            write_private(self._home.work_file, work.model_dump_json())
+            with self._store.write() as session:
+                return work, keep_head(session, work.audit_head)
 
     def fetch(self, digest: str, target: Path) -> None:
         """Fetch a blob by its digest into a file; the client verifies it while writing.
@@ -56,69 +74,72 @@ class Border:
         """
         self._client.blobs.download(digest, target)
 
-    def flush(self) -> tuple[int, str]:
-        """Send what is due, oldest first.
+    def flush(self) -> int:
+        """Send what is due, oldest first; what is about the same subject never overtakes.
+
+        A payload that the registry refuses for good is kept for a person, and the others go on.
 
         Returns:
-            How many were sent, and why it stopped (empty when nothing is left).
+            How many were sent.
+
+        Raises:
+            api.client.RegistryError: not reachable, or it does not know this site: nothing is lost, all of it waits.
         """
         with self._store.read() as session:
             items = box.due(session)
-        sent = 0
+        sent, held = 0, set[str]()
         for item in items:
-            problem, go_on = self._send(item)
-            sent += not problem
-            if not go_on:
-                return sent, problem
-        return sent, ""
+            if item.subject not in held:
+                ended = self._send(item)
+                sent += ended == _Ended.SENT
+                held |= {item.subject} if ended == _Ended.HELD else set()
+        return sent
 
-    def _send(self, item: OutboxItem) -> tuple[str, bool]:
-        """Send one; (problem, whether the next is worth trying)."""
+    def _send(self, item: OutboxItem) -> _Ended:
         try:
+            with self._store.read() as session:
+                payload = clear(session, item)
             answer = self._client.send(item.kind, item.body, idempotency_key=item.idempotency_key)
-        except Refused as error:
+        except (NotClearedError, RegistryError) as error:
+            return self._not_sent(item, error)
+        try:
             with self._store.write() as session:
-                if error.status in _NEVER:
-                    box.mark_refused(session, item.id or 0, str(error))
-                    return str(error), True
-                box.mark_later(session, item.id or 0, str(error))
-            return str(error), False
-        except Unreachable as error:
-            with self._store.write() as session:
-                box.mark_later(session, item.id or 0, str(error))
-            return str(error), False
+                box.mark_sent(session, item.id or 0)
+                _note_arrival(session, payload, answer)
+        except (KeyError, TypeError, ValueError) as error:
+            return self._not_sent(item, error)
+        return _Ended.SENT
+
+    def _not_sent(self, item: OutboxItem, error: Exception) -> _Ended:
+        """Note why a payload is still here.
+
+        Raises:
+            api.client.RegistryError: the connection, not the payload, is the reason.
+        """
+        connection = isinstance(error, RegistryError) and not _is_about_the_payload(error)
+        final = isinstance(error, NotClearedError) or (isinstance(error, Refused) and error.status in _NEVER)
+        mark = box.note_problem if connection else box.mark_refused if final else box.mark_later
         with self._store.write() as session:
-            box.mark_sent(session, item.id or 0)
-            _note_arrival(session, item, answer)
-        return "", True
+            mark(session, item.id or 0, f"{type(error).__name__}: {error}")
+        if connection:
+            raise error
+        return _Ended.REFUSED if final else _Ended.HELD
 
 
-def keep_head(session: Session, head: AuditHead) -> None:
-    """Keep the head of the registry's audit chain: whoever rewrites history must rewrite it at every site."""
-    if session.get(KeptHead, head.sequence) is None:
-        session.add(KeptHead(sequence=head.sequence, head=head.head))
+def _is_about_the_payload(error: RegistryError) -> bool:
+    return isinstance(error, Refused) and error.status not in _NOT_NOW and error.problem.type.startswith(_OURS)
 
 
-def conflicting_head(session: Session, head: AuditHead) -> KeptHead | None:
-    """The head this site kept that the registry's present one contradicts, if there is one."""
-    query = select(KeptHead).where(col(KeptHead.sequence) >= head.sequence).order_by(col(KeptHead.sequence))
-    for kept in session.exec(query):
-        if kept.sequence > head.sequence or kept.head != head.head:
-            return kept
-    return None
-
-
-def _note_arrival(session: Session, item: OutboxItem, answer: dict[str, Any]) -> None:
-    if item.kind == PayloadKind.DATASET:
-        registration = DatasetRegistration.model_validate_json(item.body)
+def _note_arrival(session: Session, payload: Strict, answer: dict[str, Any]) -> None:
+    if isinstance(payload, DatasetRegistration):
+        number = int(answer["id"])
         for dataset in list_datasets(session):
-            if dataset.name == registration.name and dataset.root == registration.root:
-                _registered(session, dataset, int(answer["id"]))
-    elif item.kind == PayloadKind.RESULT:
-        result = ApprovedResult.model_validate_json(item.body)
-        score_id = int(item.idempotency_key.rsplit("-", 1)[1])
-        if result.score:
-            set_score_state(session, score_id, ScoreState.SENT)
+            if dataset.name == payload.name and dataset.root == payload.root:
+                _registered(session, dataset, number)
+    elif isinstance(payload, ApprovedResult):
+        score = find_score(session, payload.score, payload.benchmark_id, payload.model_id)
+        if score is not None:
+            set_score_state(session, score.id or 0, ScoreState.SENT)
 
 
 def _registered(session: Session, dataset: Dataset, registered_id: int) -> None:

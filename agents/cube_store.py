@@ -1,11 +1,9 @@
 """The site's cubes: fetched by digest, verified, unpacked, and looked over again before each use."""
 
-import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +12,7 @@ import yaml
 from agents.environments import EnvironmentCache
 from agents.errors import AgentError
 from agents.home import write_private
+from agents.locks import locked
 from agents.manifest import Manifest, build_manifest
 from agents.runtimes.protocol import CubeBundle
 from api.schemas.cubes import CubeRef
@@ -74,7 +73,7 @@ class CubeStore:
         """The unpacked blob of a digest, fetched unless an untouched copy is here."""
         place = self._folder / digest.removeprefix("sha256:")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(place.with_suffix(".lock")):
+        with locked(place.with_suffix(".lock")):
             if not _is_whole(place, digest):
                 _discard(place)
                 for left in self._folder.glob(f".{place.name}.*"):  # by a crash; we hold the lock
@@ -149,14 +148,3 @@ def _discard(place: Path) -> None:
     for here, _, _ in os.walk(place):
         Path(here).chmod(0o700)
     shutil.rmtree(place)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file lock: two processes that want the same blob fetch it once."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

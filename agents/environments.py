@@ -6,7 +6,6 @@ a package's `.pth` file would run as soon as the environment's own interpreter s
 a file or an option of the installer is refused, so that packages come from the site's own index alone.
 """
 
-import fcntl
 import os
 import platform
 import re
@@ -14,8 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Final
 from uuid import uuid4
 
 from agents.errors import AgentError
+from agents.locks import locked
 from cubes.digests import digest_of
 
 Progress = Callable[[str], None]
@@ -81,7 +80,7 @@ class EnvironmentCache:
         folder = self._folder / self.digest_of(wanted).removeprefix("sha256:")
         if not folder.is_dir():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(folder.with_suffix(".lock")):
+            with locked(folder.with_suffix(".lock")):
                 if not folder.is_dir():
                     self._make(wanted, folder, progress or (lambda _line: None))
         return folder
@@ -112,7 +111,7 @@ class EnvironmentCache:
         folder = self._folder / name
         if not _NAME.fullmatch(name) or not folder.is_dir():
             raise EnvironmentUnavailableError(f"no environment {digest!r} is cached here: list those that are")
-        with _locked(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock")):
             gone = folder.with_name(f".{name}.{uuid4().hex}")
             folder.rename(gone)
             shutil.rmtree(gone)
@@ -188,14 +187,3 @@ def _run(progress: Progress, command: list[str], *, may_fail: bool = False, **ch
 
 def _size(folder: Path) -> int:
     return sum((Path(here) / name).lstat().st_size for here, _, names in os.walk(folder) for name in names)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file lock: two processes that want the same environment make it once."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

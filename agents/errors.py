@@ -7,6 +7,7 @@ AgentError
  ├─ NotPermittedError      the signed-in person may not do this
  ├─ NotSignedInError       no token, or one that is unknown, expired or revoked
  ├─ InvalidInputError      what was given cannot be used
+ ├─ NotClearedError        a payload may not leave the site
  ├─ DatasetChangedError    files differ from what was registered
  ├─ StepFailedError        a cube's step failed; carries its class and exit code
  └─ PrefectError           the site's Prefect server refused or did not answer (agents.prefect_api)
@@ -41,6 +42,10 @@ class NotSignedInError(AgentError):
 
 class InvalidInputError(AgentError):
     """What was given cannot be used."""
+
+
+class NotClearedError(AgentError):
+    """A payload may not leave the site."""
 
 
 class DatasetChangedError(AgentError):

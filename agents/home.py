@@ -1,12 +1,14 @@
 """A site's folder: where everything of a site lies, and its settings."""
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents.errors import HomeError
 
@@ -91,7 +93,7 @@ class Home:
             raise HomeError(
                 f"{str(self.path)!r} is not a site's folder: run `assay agent init --home ...` first"
             ) from None
-        except (tomllib.TOMLDecodeError, ValidationError) as error:
+        except (OSError, ValueError) as error:  # TOML, UTF-8 and validation errors are ValueErrors
             raise HomeError(f"{str(self.settings_file)!r} cannot be read: {error}") from error
 
     def token(self) -> str:
@@ -101,14 +103,22 @@ class Home:
             HomeError: there is none, or others than the owner may read it.
         """
         try:
-            mode = self.token_file.stat().st_mode & 0o077
+            with self.token_file.open(encoding="utf-8") as file:
+                if os.fstat(file.fileno()).st_mode & 0o077:
+                    raise HomeError(
+                        f"{str(self.token_file)!r} is readable by others: run chmod 600 on it, and issue another token"
+                        " if somebody may have read it"
+                    )
+                token = file.read().strip()
         except FileNotFoundError:
             raise HomeError(
                 f"no registry token in {str(self.token_file)!r}: issue one with `assay site token`"
             ) from None
-        if mode:
-            raise HomeError(f"{str(self.token_file)!r} is readable by others: run chmod 600 on it")
-        return self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise HomeError(f"the registry token in {str(self.token_file)!r} cannot be read: {error}") from error
+        if not token:
+            raise HomeError(f"{str(self.token_file)!r} is empty: issue a token with `assay site token`")
+        return token
 
 
 def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
@@ -131,13 +141,17 @@ def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, all of it or nothing."""
-    temporary = path.with_name(path.name + f".{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _toml(value: object) -> str:
@@ -145,5 +159,4 @@ def _toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    return json.dumps(str(value), ensure_ascii=False)  # a basic string of TOML is written as one of JSON is

@@ -4,33 +4,48 @@ They are apart so that a registry that does not answer never delays a decision m
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlmodel import Session, col, select
 
-from agents.border import conflicting_head
-from agents.errors import HomeError
-from agents.planner import Unit, outstanding, plan_digest, units
-from agents.prefect_api import PrefectApi
+from agents.asking import ask_for_executions, ask_for_releases
+from agents.errors import StepFailedError
+from agents.prefect_api import MISSING, PrefectApi, PrefectError
 from agents.site import Site
 from agents.store import gates, jobs, outbox
-from agents.store.executions import scores_in
-from agents.store.tables import Dataset, DatasetState, Job, JobKind, JobState, OutboxItem, OutboxState, ScoreState
+from agents.store.changes import Changes
+from agents.store.datasets import find_dataset, update_dataset
+from agents.store.executions import end_step, running_executions
+from agents.store.tables import (
+    LIVE_JOBS,
+    DatasetState,
+    Decision,
+    Gate,
+    Job,
+    JobKind,
+    JobState,
+    OutboxItem,
+    OutboxState,
+)
 from agents.ticker import Ticker
-from api.schemas.border import Heartbeat, PayloadKind
-from api.schemas.records import BenchmarkWork, DatasetWork
+from api.schemas.border import ErrorClass, Heartbeat, PayloadKind
 from api.storage.columns import now
 
+_T = TypeVar("_T")
 _ENDED: Final = {
     "CANCELLED": JobState.CANCELLED,
     "CRASHED": JobState.FAILED,
     "FAILED": JobState.FAILED,
-    "COMPLETED": JobState.DONE,
+    # A flow ends its job before it completes: a job still under way here had its run set to this by hand.
+    "COMPLETED": JobState.FAILED,
+    MISSING: JobState.FAILED,
 }
 _LOOK_AT_RUNS_S: Final = 5.0
+_UNREGISTERED: Final = (DatasetState.PREPARING, DatasetState.PREPARED)
+_LONGEST_REASON: Final = 2_000
 
 
 class RegistryLoop:
@@ -50,7 +65,7 @@ class RegistryLoop:
         """
         moment = time.monotonic()
         if moment >= self._next_heartbeat:
-            self._queue_heartbeat()
+            queue_heartbeat(self._site)
             self._next_heartbeat = moment + self._site.settings.heartbeat_s
         self._site.border.flush()
         if moment >= self._next_pull:
@@ -59,175 +74,158 @@ class RegistryLoop:
 
     def pull(self) -> None:
         """Ask what there is to do, and hold the registry's history against what this site remembers of it."""
-        work = self._site.border.pull_work()
-        with self._site.store.read() as session:
-            kept = conflicting_head(session, work.audit_head)
-        if kept is not None:
-            self._log.error("the registry's audit log does not continue the one seen before", sequence=kept.sequence)
+        _work, contradiction = self._site.border.pull_work()
+        if contradiction is not None:
+            self._log.error("the registry's history changed", detail=str(contradiction))
 
-    def _queue_heartbeat(self) -> None:
-        with self._site.store.write() as session:
-            if _heartbeat_waits(session):
-                return
-            sent_at = now()
-            heartbeat = Heartbeat(
-                sent_at=sent_at,
-                agent_version=version("assay"),
-                running=len(jobs.live_jobs(session)),
-                waiting_gates=len(gates.list_gates(session)),
-                probe=self._site.last_probe(),
-            )
-            key = f"heartbeat-{sent_at.timestamp():.6f}"
-            outbox.enqueue(session, PayloadKind.HEARTBEAT, heartbeat, subject=self._site.settings.site, key=key)
+
+def queue_heartbeat(site: Site) -> None:
+    """Queue a heartbeat, unless the last one still waits or no probe was run yet."""
+    try:
+        probe = site.last_probe()
+    except StepFailedError:
+        return
+    with site.store.write() as session:
+        if _heartbeat_waits(session):
+            return
+        sent_at = now()
+        heartbeat = Heartbeat(
+            sent_at=sent_at,
+            agent_version=version("assay"),
+            running=len(jobs.live_jobs(session)),
+            waiting_gates=len(gates.list_gates(session)),
+            probe=probe,
+        )
+        key = f"heartbeat-{sent_at.timestamp():.6f}"
+        outbox.enqueue(session, PayloadKind.HEARTBEAT, heartbeat, subject=site.settings.site, key=key)
 
 
 class LocalLoop:
-    """Starts jobs as flow runs, wakes flow runs whose gate was decided, and asks for what is outstanding."""
+    """Starts jobs as flow runs, wakes flow runs whose gate was decided, and asks for what is outstanding.
 
-    def __init__(self, site: Site, prefect: PrefectApi) -> None:
-        self._site, self._prefect = site, prefect
+    Args:
+        site: whose jobs and gates.
+        prefect: the site's Prefect server.
+        nudge: told the identifier of each flow run that was made or woken; a runner in this process starts it at once.
+    """
+
+    def __init__(self, site: Site, prefect: PrefectApi, nudge: Callable[[str], None] = lambda _flow_run: None) -> None:
+        self._site, self._prefect, self._nudge = site, prefect, nudge
+        self._changes = Changes(site.store.path)
         self._next_look = 0.0
-        self.ticker = Ticker("local", 0.3, self.tick)
+        self._unfinished = True
+        self.ticker = Ticker("local", 0.05, self.tick)
 
     def tick(self) -> None:
-        """One round.
+        """One round, unless nothing has changed since the last one.
 
         Raises:
             agents.errors.PrefectError: the site's Prefect server did not answer.
         """
+        look = time.monotonic() >= self._next_look
+        if not (self._changes.seen() or self._unfinished or look):
+            return
+        self._unfinished = True  # until this round is through
+        woken = self._wake_decided()
         if self._site.settings.start_evaluations:
             ask_for_executions(self._site)
         ask_for_releases(self._site)
         self._start_jobs()
-        self._wake_decided()
-        if time.monotonic() >= self._next_look:
+        if look:
             self._look_at_runs()
             self._next_look = time.monotonic() + _LOOK_AT_RUNS_S
+        self._unfinished = not woken
 
     def _start_jobs(self) -> None:
         with self._site.store.read() as session:
             waiting = jobs.to_start(session)
-        for job in waiting:
-            flow_run = self._prefect.create_flow_run(
-                f"{job.kind.value}/site",
-                {"job_id": job.id},
-                idempotency_key=job.id,
-                name=f"{job.kind.value} {job.subject}",
-                tags=[job.kind.value],
-            )
-            with self._site.store.write() as session:
-                jobs.mark_started(session, job.id, flow_run)
+        _each(self._start, waiting)
 
-    def _wake_decided(self) -> None:
+    def _start(self, job: Job) -> bool:
+        flow_run = self._prefect.create_flow_run(
+            f"{job.kind.value}/site",
+            {"job_id": job.id},
+            idempotency_key=job.id,
+            name=f"{job.kind.value} {job.subject}",
+            tags=[job.kind.value],
+        )
+        with self._site.store.write() as session:
+            jobs.mark_started(session, job.id, flow_run)
+        self._nudge(flow_run)
+        return True
+
+    def _wake_decided(self) -> bool:
+        """Wake what was decided; whether all of it is awake now."""
         with self._site.store.read() as session:
-            ready = [gate for gate in gates.to_wake(session) if gates.valid_decision(session, gate.id) is not None]
-        for gate in ready:
-            kind, _name = self._prefect.state(gate.flow_run_id)
-            awake = kind in _ENDED or (kind == "PAUSED" and self._prefect.resume(gate.flow_run_id))
-            if awake:
-                with self._site.store.write() as session:
-                    gates.mark_woken(session, gate.id)
+            found = [(gate, gates.valid_decision(session, gate.id)) for gate in gates.to_wake(session)]
+        return _each(self._wake, [(gate, decision) for gate, decision in found if decision is not None])
+
+    def _wake(self, decided: tuple[Gate, Decision]) -> bool:
+        gate, decision = decided
+        kind, _name = self._prefect.state(gate.flow_run_id)
+        # Not before it rests: a run that is still on its way there looks for its decision by itself, or rests soon.
+        awake = kind in _ENDED or (kind == "PAUSED" and self._prefect.resume(gate.flow_run_id, answer(gate, decision)))
+        if awake:
+            with self._site.store.write() as session:
+                gates.mark_woken(session, gate.id)
+            self._nudge(gate.flow_run_id)
+        return awake
 
     def _look_at_runs(self) -> None:
-        """Jobs whose flow run ended without saying so: cancelled by a person in Prefect's pages, or crashed."""
+        """Jobs whose flow run ended without saying so: cancelled by a person in Prefect's pages, crashed, or lost."""
         with self._site.store.read() as session:
             started = [job for job in jobs.live_jobs(session) if job.flow_run_id is not None]
-        for job in started:
-            kind, name = self._prefect.state(job.flow_run_id or "")
-            if kind in _ENDED:
-                with self._site.store.write() as session:
-                    jobs.finish(session, job.id, _ENDED[kind], message=f"its flow run ended as {name}")
+        _each(self._look_at, started)
+
+    def _look_at(self, job: Job) -> bool:
+        kind, name = self._prefect.state(job.flow_run_id or "")
+        if kind in _ENDED:
+            with self._site.store.write() as session:
+                end_job(session, job.id, _ENDED[kind], f"its flow run ended as {name}")
+        return True
 
 
-def ask_for_executions(site: Site) -> list[Job]:
-    """Queue an `evaluate` job for each dataset that has models outstanding and not yet asked about."""
-    try:
-        work = site.work()
-    except HomeError:
-        return []
-    asked: list[Job] = []
-    for benchmark in work.benchmarks:
-        for dataset in benchmark.datasets:
-            with site.store.write() as session:
-                if _is_registered(session, dataset):
-                    asked += _ask(session, benchmark, dataset)
-    return asked
+def _each(act: Callable[[_T], bool], items: Iterable[_T]) -> bool:
+    """Act on each, whatever happens with the others; whether all went well.
+
+    Raises:
+        agents.errors.PrefectError: the first that was met, after the last was tried.
+    """
+    problem: PrefectError | None = None
+    done = True
+    for item in items:
+        try:
+            done = act(item) and done
+        except PrefectError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return done
 
 
-def ask_for_releases(site: Site) -> list[Job]:
-    """Queue a `release` job for each dataset whose executions are through and whose scores nobody was asked about."""
-    with site.store.write() as session:
-        busy = {job.subject for job in jobs.live_jobs(session, JobKind.EVALUATE) if job.progress.get("total")}
-        taken = {score for job in jobs.live_jobs(session, JobKind.RELEASE) for score in job.parameters["scores"]}
-        fresh: dict[str, list[int]] = {}
-        for score in scores_in(session, ScoreState.NEW):
-            if score.dataset_name not in busy and score.id not in taken:
-                fresh.setdefault(score.dataset_name, []).append(score.id or 0)
-        return [
-            jobs.ask(
-                session,
-                JobKind.RELEASE,
-                subject=name,
-                parameters={"scores": scores},
-                requested_by=None,
-                only_one=False,
-            )
-            for name, scores in fresh.items()
-        ]
-
-
-def _ask(session: Session, benchmark: BenchmarkWork, dataset: DatasetWork) -> list[Job]:
-    under_way = _models_under_way(session, benchmark.benchmark_id, dataset.name)
-    todo = [u for u in outstanding(session, units(benchmark, dataset)) if u.model.model_id not in under_way]
-    if not todo:
-        return []
-    plan = plan_digest(benchmark, dataset, todo)
-    if _was_asked(session, plan):
-        return []
-    return [ask_to_run(session, todo, plan=plan, requested_by=None)]
-
-
-def ask_to_run(
-    session: Session, todo: list[Unit], *, plan: str, requested_by: int | None, retry_failed: bool = False
-) -> Job:
-    """Queue one `evaluate` job for models on one dataset."""
-    first = todo[0]
-    return jobs.ask(
-        session,
-        JobKind.EVALUATE,
-        subject=first.dataset.name,
-        parameters={
-            "benchmark_id": first.benchmark.benchmark_id,
-            "dataset": first.dataset.name,
-            "models": [unit.model.model_id for unit in todo],
-            "plan": plan,
-            "retry_failed": retry_failed,
-        },
-        requested_by=requested_by,
-        only_one=False,
-    )
-
-
-def _models_under_way(session: Session, benchmark_id: int, dataset: str) -> set[int]:
-    live: Iterable[Job] = jobs.live_jobs(session, JobKind.EVALUATE)
-    return {
-        model
-        for job in live
-        if job.parameters["benchmark_id"] == benchmark_id and job.parameters["dataset"] == dataset
-        for model in job.parameters["models"]
+def answer(gate: Gate, decision: Decision) -> dict[str, Any]:
+    """A recorded decision as an answer to its gate's form in Prefect; the flow believes the record alone."""
+    given: dict[str, Any] = {
+        "verdict": decision.verdict.value,
+        "reason": decision.reason[:_LONGEST_REASON],
+        "digest": decision.digest,
     }
+    return {**given, "withhold": decision.withheld} if gate.shown.get("items") else given
 
 
-def _was_asked(session: Session, plan: str) -> bool:
-    """Whether exactly this was asked before: a person who said no is not asked the same again."""
-    done = session.exec(select(Job).where(Job.kind == JobKind.EVALUATE))
-    return any(job.parameters.get("plan") == plan for job in done)
-
-
-def _is_registered(session: Session, dataset: DatasetWork) -> bool:
-    query = select(Dataset).where(Dataset.registered_id == dataset.dataset_id, Dataset.root == dataset.root)
-    found = session.exec(query).first()
-    return found is not None and found.state == DatasetState.REGISTERED
+def end_job(session: Session, job_id: str, state: JobState, message: str) -> None:
+    """End a job whose flow can no longer do it itself, and what it had under way."""
+    job = jobs.find_job(session, job_id)
+    if job.state not in LIVE_JOBS:
+        return
+    jobs.finish(session, job_id, state, message=message)
+    if job.kind == JobKind.PREPARE and find_dataset(session, job.subject).state in _UNREGISTERED:
+        update_dataset(session, job.subject, state=DatasetState.FAILED, message=message)
+    if job.kind == JobKind.EVALUATE:
+        parameters = job.parameters
+        for execution in running_executions(session, parameters["benchmark_id"], parameters["dataset"]):
+            if execution.model_id in parameters["models"]:
+                end_step(session, execution, error=ErrorClass.CANCELLED, message=message)
 
 
 def _heartbeat_waits(session: Session) -> bool:

@@ -25,7 +25,8 @@ _TRIGGERS: Final = (
         " SELECT RAISE(ABORT, 'decisions are append-only'); END"
     ),
     (
-        "CREATE TRIGGER IF NOT EXISTS outbox_no_delete BEFORE DELETE ON outbox BEGIN"
+        # A heartbeat says nothing of any patient or model; a year of them would fill the file.
+        "CREATE TRIGGER IF NOT EXISTS outbox_no_delete BEFORE DELETE ON outbox WHEN OLD.kind <> 'HEARTBEAT' BEGIN"
         " SELECT RAISE(ABORT, 'what left is kept'); END"
     ),
     (
@@ -37,7 +38,11 @@ _TRIGGERS: Final = (
         " SELECT RAISE(ABORT, 'what left is kept'); END"
     ),
     (
-        "CREATE TRIGGER IF NOT EXISTS keptHead_no_update BEFORE UPDATE ON kepthead BEGIN"
+        "CREATE TRIGGER IF NOT EXISTS head_no_update BEFORE UPDATE ON kepthead BEGIN"
+        " SELECT RAISE(ABORT, 'heads are append-only'); END"
+    ),
+    (
+        "CREATE TRIGGER IF NOT EXISTS head_no_delete BEFORE DELETE ON kepthead BEGIN"
         " SELECT RAISE(ABORT, 'heads are append-only'); END"
     ),
 )

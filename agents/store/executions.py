@@ -56,6 +56,15 @@ def list_executions(session: Session) -> list[Execution]:
     return list(session.exec(select(Execution).order_by(col(Execution.id))))
 
 
+def running_executions(session: Session, benchmark_id: int, dataset: str) -> list[Execution]:
+    query = select(Execution).where(
+        Execution.benchmark_id == benchmark_id,
+        Execution.dataset_name == dataset,
+        Execution.state == ExecutionState.RUNNING,
+    )
+    return list(session.exec(query))
+
+
 def find_score(session: Session, identity: str, benchmark_id: int, model_id: int) -> Score | None:
     query = select(Score).where(
         Score.identity == identity, Score.benchmark_id == benchmark_id, Score.model_id == model_id

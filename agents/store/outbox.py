@@ -1,13 +1,15 @@
 """The outbox: what is to leave commits with the state it reports; what left is kept as evidence."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
-from agents.errors import InvalidInputError
+from agents.errors import InvalidInputError, NotFoundError
+from agents.store.clearance import require_approval
 from agents.store.tables import Decision, OutboxItem, OutboxState
-from api.schemas.border import MAX_PAYLOAD_BYTES, NEEDS_DECISION, PayloadKind, parse_payload
+from api.schemas.border import MAX_PAYLOAD_BYTES, PayloadKind, parse_payload
 from api.schemas.common import Strict
 from api.storage.columns import now
 from cubes.digests import canonical, digest_bytes
@@ -24,7 +26,8 @@ def enqueue(
     The payload is parsed once more from what will travel, so that nothing outside the closed list can be queued.
 
     Raises:
-        InvalidInputError: too large, or a payload that needs a decision has none for it.
+        InvalidInputError: too large.
+        NotClearedError: a payload that needs a person's approval has none.
     """
     known = session.exec(select(OutboxItem).where(OutboxItem.idempotency_key == key)).first()
     if known is not None:
@@ -34,8 +37,7 @@ def enqueue(
         raise InvalidInputError(
             f"a {kind.value} payload of {len(body)} bytes exceeds {MAX_PAYLOAD_BYTES}: nothing was sent"
         )
-    if kind in NEEDS_DECISION and decision is None:
-        raise InvalidInputError(f"a {kind.value} payload leaves only with a person's decision")
+    require_approval(kind, decision)
     parse_payload(kind, payload.model_dump(mode="json"))
     item = OutboxItem(
         kind=kind,
@@ -51,9 +53,16 @@ def enqueue(
     return item
 
 
-def due(session: Session, *, limit: int = 100) -> list[OutboxItem]:
-    """What may be tried now, oldest first."""
-    query = select(OutboxItem).where(OutboxItem.state == OutboxState.QUEUED, col(OutboxItem.not_before) <= now())
+def due(session: Session, *, limit: int = 500) -> list[OutboxItem]:
+    """What may be tried now, oldest first. What waits holds back everything about the same subject: order is kept.
+
+    Nothing waits longer than the longest wait, even where the clock was set back meanwhile.
+    """
+    moment = now()
+    latest = moment + timedelta(seconds=_LONGEST_WAIT_S)
+    queued = OutboxItem.state == OutboxState.QUEUED
+    held = select(OutboxItem.subject).where(queued, col(OutboxItem.not_before).between(moment, latest))
+    query = select(OutboxItem).where(queued, col(OutboxItem.subject).not_in(held))
     return list(session.exec(query.order_by(col(OutboxItem.id)).limit(limit)))
 
 
@@ -70,10 +79,31 @@ def mark_refused(session: Session, item_id: int, why: str) -> None:
     session.add(item)
 
 
+def note_problem(session: Session, item_id: int, why: str) -> None:
+    """The registry is away, or does not know us: nothing is wrong with the payload, which waits for nothing else."""
+    item = session.get_one(OutboxItem, item_id)
+    item.attempts, item.last_error = item.attempts + 1, why[:2_000]
+    session.add(item)
+
+
+def try_again(session: Session, item_id: int) -> OutboxItem:
+    """A person looked at a refused payload and wants it tried once more.
+
+    Raises:
+        NotFoundError: nothing refused has that number.
+    """
+    item = session.get(OutboxItem, item_id)
+    if item is None or item.state != OutboxState.REFUSED:
+        raise NotFoundError(f"the outbox holds no refused payload {item_id!r}: see `assay agent outbox`")
+    item.state, item.not_before = OutboxState.QUEUED, now()
+    session.add(item)
+    return item
+
+
 def mark_later(session: Session, item_id: int, why: str) -> None:
     """Not now: wait twice as long as last time, five minutes at most."""
     item = session.get_one(OutboxItem, item_id)
-    wait = min(_FIRST_WAIT_S * 2**item.attempts, _LONGEST_WAIT_S)
+    wait = min(_FIRST_WAIT_S * 2 ** min(item.attempts, 16), _LONGEST_WAIT_S)
     item.attempts, item.last_error, item.not_before = item.attempts + 1, why[:2_000], now() + timedelta(seconds=wait)
     session.add(item)
 
@@ -93,6 +123,28 @@ def departures(session: Session) -> list[dict[str, Any]]:
         }
         for item, decision in session.exec(query.order_by(col(OutboxItem.id)))
     ]
+
+
+def refused(session: Session) -> list[OutboxItem]:
+    """What a person must look at, oldest first."""
+    query = select(OutboxItem).where(OutboxItem.state == OutboxState.REFUSED)
+    return list(session.exec(query.order_by(col(OutboxItem.id))))
+
+
+def forget_heartbeats(session: Session, before: datetime) -> int:
+    """Delete heartbeats that were sent before a moment; everything else that left is kept for ever."""
+    old = delete(OutboxItem).where(
+        col(OutboxItem.kind) == PayloadKind.HEARTBEAT,
+        col(OutboxItem.state) != OutboxState.QUEUED,
+        col(OutboxItem.created_at) < before,
+    )
+    return int(session.exec(old).rowcount)
+
+
+def unsent(session: Session) -> list[OutboxItem]:
+    """What has not left: still queued, or refused by the registry; oldest first."""
+    query = select(OutboxItem).where(col(OutboxItem.state) != OutboxState.SENT)
+    return list(session.exec(query.order_by(col(OutboxItem.id))))
 
 
 def waiting(session: Session) -> dict[str, int]:

@@ -240,6 +240,7 @@ class OutboxItem(SiteTable, table=True):
 class KeptHead(SiteTable, table=True):
     """A head of the registry's audit chain as this site saw it."""
 
-    sequence: int = Field(primary_key=True)
+    id: int | None = Field(default=None, primary_key=True)
+    sequence: int
     head: str
     seen_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)

@@ -39,7 +39,7 @@ class TestEvidence:
         with store.write() as session:
             session.add(
                 OutboxItem(
-                    kind=PayloadKind.HEARTBEAT,
+                    kind=PayloadKind.EXECUTION_EVENT,
                     subject="s",
                     body=b"{}",
                     size=2,

@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import Session
+from sqlmodel import Session, select
 
-from agents.errors import InvalidInputError
+from agents.errors import InvalidInputError, NotClearedError, NotFoundError
 from agents.store import Store, gates, outbox
 from agents.store.tables import Decision, OutboxItem, OutboxState, Person
 from api.schemas.benchmarks import Verdict
@@ -39,10 +39,10 @@ def _registration(**changes: Any) -> DatasetRegistration:
     return DatasetRegistration.model_validate({**values, **changes})
 
 
-def _decision(session: Session, person: Person) -> Decision:
+def _decision(session: Session, person: Person, verdict: Verdict = Verdict.APPROVE) -> Decision:
     gate = gates.open_gate(session, name="g", title="t", subject="s", shown={"a": 1}, flow_run_id="run")
     return gates.decide(
-        session, gate_id=gate.id, digest=gate.digest, verdict=Verdict.APPROVE, person=person, reason="looked at it"
+        session, gate_id=gate.id, digest=gate.digest, verdict=verdict, person=person, reason="looked at it"
     )
 
 
@@ -59,8 +59,14 @@ class TestEnqueue:
         assert Heartbeat.model_validate_json(item.body) == HEARTBEAT
 
     def test_a_dataset_does_not_leave_without_a_decision(self, store: Store) -> None:
-        with store.write() as session, pytest.raises(InvalidInputError, match="decision"):
+        with store.write() as session, pytest.raises(NotClearedError, match="decision"):
             outbox.enqueue(session, PayloadKind.DATASET, _registration(), subject="d", key="k")
+
+    def test_a_dataset_does_not_leave_with_a_no(self, store: Store, owner: Person) -> None:
+        with store.write() as session:
+            decision = _decision(session, owner, Verdict.REJECT)
+            with pytest.raises(NotClearedError, match="decision"):
+                outbox.enqueue(session, PayloadKind.DATASET, _registration(), subject="d", key="k", decision=decision)
 
     def test_a_payload_that_is_too_large_is_not_queued(self, store: Store, owner: Person) -> None:
         large = _registration(decision=_registration().decision.model_copy(update={"reason": "x" * 300_000}))
@@ -105,6 +111,40 @@ class TestSend:
             session.flush()
             assert [i.id for i in outbox.due(session)] == [item.id]
 
+    def test_what_waits_holds_back_what_is_about_the_same_subject(self, store: Store) -> None:
+        """A model's `succeeded` must not overtake its `running`; another model's need not wait for it."""
+        with store.write() as session:
+            for key, subject in (("a1", "a"), ("a2", "a"), ("b1", "b")):
+                outbox.enqueue(session, PayloadKind.HEARTBEAT, HEARTBEAT, subject=subject, key=key)
+            first = outbox.due(session)[0]
+            outbox.mark_later(session, first.id or 0, "not now")
+            assert [item.idempotency_key for item in outbox.due(session)] == ["b1"]
+
+    def test_a_clock_that_was_set_back_makes_nothing_wait_for_years(self, store: Store) -> None:
+        item = self._queue(store)
+        with store.write() as session:
+            late = session.get_one(OutboxItem, item.id)
+            late.not_before = now() + timedelta(days=365)
+            session.add(late)
+            session.flush()
+            assert [i.id for i in outbox.due(session)] == [item.id]
+
+    def test_an_absent_registry_makes_nothing_wait(self, store: Store) -> None:
+        item = self._queue(store)
+        with store.write() as session:
+            outbox.note_problem(session, item.id or 0, "away")
+            assert [(i.id, i.last_error, i.attempts) for i in outbox.due(session)] == [(item.id, "away", 1)]
+
+    def test_a_person_may_have_a_refused_payload_tried_again(self, store: Store) -> None:
+        item = self._queue(store)
+        with store.write() as session:
+            outbox.mark_refused(session, item.id or 0, "409")
+            assert [i.id for i in outbox.refused(session)] == [item.id]
+            outbox.try_again(session, item.id or 0)
+            assert [i.id for i in outbox.due(session)] == [item.id]
+            with pytest.raises(NotFoundError, match="no refused payload"):
+                outbox.try_again(session, item.id or 0)
+
     def test_what_was_refused_is_kept_and_not_tried_again(self, store: Store) -> None:
         item = self._queue(store)
         with store.write() as session:
@@ -125,3 +165,21 @@ class TestSend:
         assert (left["kind"], left["bytes"], left["sha256"]) == ("dataset", item.size, item.sha256)
         assert left["decision"]["person"] == "Person 1 <p1@north.example>"
         assert left["decision"]["digest"] == decision.digest
+
+
+class TestForgetHeartbeats:
+    def test_old_heartbeats_go_and_the_rest_stays(self, store: Store, owner: Person) -> None:
+        with store.write() as session:
+            decision = _decision(session, owner)
+            kept = outbox.enqueue(
+                session, PayloadKind.DATASET, _registration(), subject="d", key="d", decision=decision
+            )
+            beat = outbox.enqueue(session, PayloadKind.HEARTBEAT, HEARTBEAT, subject="s", key="sent")
+            outbox.enqueue(session, PayloadKind.HEARTBEAT, HEARTBEAT, subject="s", key="queued")
+            for item in (kept, beat):
+                outbox.mark_sent(session, item.id or 0)
+        with store.write() as session:
+            assert outbox.forget_heartbeats(session, now() - timedelta(days=1)) == 0
+            assert outbox.forget_heartbeats(session, now() + timedelta(seconds=1)) == 1
+        with store.read() as session:
+            assert {item.idempotency_key for item in session.exec(select(OutboxItem))} == {"d", "queued"}

@@ -1,0 +1,111 @@
+"""The last look at a payload before it leaves: on the closed list, as it was queued, and allowed by a person as it is.
+
+The store is a file of the site's own; somebody may have written to it with other tools than ours. So nothing is believed
+because it lies in the outbox: what a decision must cover is held against what that decision's gate showed.
+"""
+
+import json
+from typing import Any, Final
+
+from pydantic import ValidationError
+from sqlmodel import Session
+
+from agents.errors import NotClearedError
+from agents.store.tables import Decision, Gate, OutboxItem
+from api.schemas.benchmarks import Verdict
+from api.schemas.border import (
+    MAX_PAYLOAD_BYTES,
+    NEEDS_DECISION,
+    ApprovedResult,
+    DatasetRegistration,
+    PayloadKind,
+    parse_payload,
+)
+from api.schemas.common import Strict
+from cubes.digests import canonical, digest_bytes, digest_of
+
+GATES: Final = {PayloadKind.DATASET: "register_dataset", PayloadKind.RESULT: "release_results"}
+
+
+def clear(session: Session, item: OutboxItem) -> Strict:
+    """The payload of an item that may leave.
+
+    Raises:
+        NotClearedError: it may not; the message says why.
+    """
+    if len(item.body) > MAX_PAYLOAD_BYTES:
+        raise _no(item, f"it has {len(item.body)} bytes, more than {MAX_PAYLOAD_BYTES}")
+    if digest_bytes(item.body) != item.sha256:
+        raise _no(item, "its bytes are not those that were queued")
+    try:
+        payload = parse_payload(item.kind, json.loads(item.body))
+    except (ValueError, ValidationError) as error:
+        raise _no(item, f"it is not on the list of what may leave ({error})") from error
+    if item.kind in NEEDS_DECISION:
+        _allowed(session, item, payload)
+    return payload
+
+
+def require_approval(kind: PayloadKind, decision: Decision | None) -> None:
+    """Whether a payload of this kind may be queued with this decision.
+
+    Raises:
+        NotClearedError: it needs an approval and has none.
+    """
+    if kind in NEEDS_DECISION and (decision is None or decision.verdict != Verdict.APPROVE):
+        raise NotClearedError(f"a {kind.value} payload leaves only with a person's decision to let it go")
+
+
+def _allowed(session: Session, item: OutboxItem, payload: Strict) -> None:
+    decision = None if item.decision_id is None else session.get(Decision, item.decision_id)
+    gate = None if decision is None else session.get(Gate, decision.gate_id)
+    if decision is None or gate is None or decision.verdict != Verdict.APPROVE:
+        raise _no(item, "no person decided to let it go")
+    if gate.name != GATES[item.kind] or not decision.digest == gate.digest == digest_of(gate.shown):
+        raise _no(item, "its decision is about something else")
+    if isinstance(payload, DatasetRegistration):
+        covered = canonical(_registration(payload)) == canonical(_shown_registration(gate.shown))
+    else:
+        covered = isinstance(payload, ApprovedResult) and _is_among(payload, gate, decision)
+    if not covered or getattr(payload, "decision").digest != decision.digest:  # noqa: B009 - both kinds have one
+        raise _no(item, "it is not what the person was shown, or they left it out")
+
+
+def _registration(payload: DatasetRegistration) -> dict[str, Any]:
+    return {
+        "benchmark": payload.benchmark_id,
+        "dataset": [payload.name, payload.title, payload.cases],
+        "preparator": payload.preparator_digest,
+        "roots": [payload.root, payload.data_root, payload.labels_root, payload.metadata_root],
+        "statistics": payload.statistics,
+    }
+
+
+def _shown_registration(shown: dict[str, Any]) -> dict[str, Any]:
+    dataset, roots = shown["dataset"], shown["roots"]
+    return {
+        "benchmark": shown["benchmark"]["id"],
+        "dataset": [dataset["name"], dataset["title"].strip(), dataset["cases"]],
+        "preparator": shown["preparator"]["pack_digest"],
+        "roots": [roots[name] for name in ("dataset", "data", "labels", "metadata")],
+        "statistics": shown["statistics"],
+    }
+
+
+_SHOWN_OF_RESULT: Final = ("model_digest", "dataset_root", "metrics_digest", "execution", "score", "cases", "metrics")
+
+
+def _is_among(payload: ApprovedResult, gate: Gate, decision: Decision) -> bool:
+    """Whether exactly this result was shown and not left out."""
+    wanted = canonical(
+        {name: getattr(payload, name) for name in _SHOWN_OF_RESULT} | {"isolation": payload.probe.isolation.value}
+    )
+    return any(
+        canonical({name: item.get(name) for name in (*_SHOWN_OF_RESULT, "isolation")}) == wanted
+        for item in gate.shown.get("items", [])
+        if item["item"] not in decision.withheld
+    )
+
+
+def _no(item: OutboxItem, why: str) -> NotClearedError:
+    return NotClearedError(f"the {item.kind.value} payload {item.idempotency_key!r} does not leave: {why}")
