@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Final
@@ -24,8 +24,12 @@ class Blobs:
     def __init__(self, transport: Transport, max_bytes: int) -> None:
         self._transport, self._max_bytes = transport, max_bytes
 
-    def upload(self, path: Path) -> Digest:
+    def upload(self, path: Path, *, progress: Callable[[int], None] | None = None) -> Digest:
         """Send a file; sending what is there already changes nothing.
+
+        Args:
+            path: the file.
+            progress: called with the size of each piece that went out.
 
         Raises:
             RegistryError: refused (413 when it is too large there), or unreachable.
@@ -37,7 +41,7 @@ class Blobs:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         with (
             path.open("rb") as file,
-            self._transport.stream("PUT", f"/v1/blobs/{digest}", content=_pieces(file), headers=headers) as answer,
+            self._transport.stream("PUT", f"/v1/blobs/{digest}", content=_pieces(file, progress), headers=headers) as answer,
         ):
             answer.read()
         return digest
@@ -86,6 +90,8 @@ class Blobs:
         return "sha256:" + sha.hexdigest()
 
 
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+def _pieces(file: IO[bytes], progress: Callable[[int], None] | None) -> Iterator[bytes]:
     while piece := file.read(_CHUNK):
         yield piece
+        if progress is not None:
+            progress(len(piece))
