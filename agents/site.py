@@ -1,13 +1,11 @@
 """A site, put together: its folder, store, cubes and runtime. The agent, its flows and the command line share this."""
 
 import asyncio
-import json
 import os
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from weakref import WeakKeyDictionary
-
-from pydantic import ValidationError
 
 from agents.border import Border
 from agents.cube_store import CubeStore
@@ -50,7 +48,9 @@ class Site:
 
     @cached_property
     def runtime(self) -> Runtime:
-        return ProcessRuntime(self.home.folder("work"), self.environments)
+        return ProcessRuntime(
+            self.home.folder("work"), self.environments, allow_unisolated=self.settings.allow_unisolated
+        )
 
     @property
     def slots(self) -> asyncio.Semaphore:
@@ -73,7 +73,7 @@ class Site:
         """What the registry last asked of this site.
 
         Raises:
-            HomeError: it was never asked.
+            HomeError: it was never asked, or what is kept of it cannot be read.
         """
         try:
             return SiteWork.model_validate_json(self.home.work_file.read_text(encoding="utf-8"))
@@ -81,6 +81,10 @@ class Site:
             raise HomeError(
                 "this site has not heard from its registry yet: start the agent, or look at `assay agent status`"
             ) from None
+        except (OSError, ValueError) as error:
+            raise HomeError(
+                f"what the registry last asked ({str(self.home.work_file)!r}) cannot be read: the agent fetches it again"
+            ) from error
 
     def probe(self) -> ProbeOutcome:
         """Run the deny probe now, and keep its outcome: it stands on every result until the next one."""
@@ -95,8 +99,8 @@ class Site:
             StepFailedError: there is none, or it cannot be read: no cube runs without one.
         """
         try:
-            return ProbeOutcome.model_validate(json.loads(self.home.probe_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError) as error:
+            return ProbeOutcome.model_validate_json(self.home.probe_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise StepFailedError(
                 "no deny probe was run at this site: start the agent, which runs one", ErrorClass.NOT_ISOLATED
             ) from error
@@ -132,13 +136,15 @@ def current_site() -> Site:
     named = os.environ.get(HOME_VARIABLE)
     if not named:
         raise HomeError(f"{HOME_VARIABLE} is not set: it names the site's folder")
-    path = str(Path(named).resolve())
-    if path not in _SITES:
-        _SITES[path] = Site(Path(path))
-    return _SITES[path]
+    path = Path(named).resolve()
+    with _SITES_LOCK:
+        if path not in _SITES:
+            _SITES[path] = Site(path)
+        return _SITES[path]
 
 
-_SITES: dict[str, Site] = {}
+_SITES: dict[Path, Site] = {}
+_SITES_LOCK = Lock()
 
 
 def _environments_folder(home: Home) -> Path:

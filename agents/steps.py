@@ -1,20 +1,27 @@
 """Steps: one task of one cube, from its inputs to outputs that are whole, or not there at all."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 from agents.cube_store import CubeUnavailableError
 from agents.errors import StepFailedError
-from agents.runtimes.process import safe_outputs
-from agents.runtimes.protocol import CubeBundle, StepOutcome, StepRequest
+from agents.runtimes.outputs import safe_outputs
+from agents.runtimes.probe import ProtectionMissingError
+from agents.runtimes.protocol import MIB, CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
 from agents.site import Site
-from api.schemas.border import ErrorClass
+from api.schemas.border import ErrorClass, ProbeOutcome
 from api.schemas.cubes import CubeRef
 from cubes.contract import Task, TaskName
+
+_FULL_BYTES: Final = 4 * MIB
+"""A disk with less than this is full, whatever the cube said of it."""
+_OPTIONAL: Final = frozenset({"parameters_file", "additional_files", "metadata_path"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,8 @@ class StepOutputs:
     folder: Path
     volumes: Mapping[str, Path]
     outcome: StepOutcome
+    probe: ProbeOutcome
+    """What the deny probe had found when the step ran; it stands on everything made of these outputs."""
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -59,34 +68,64 @@ async def run_step(site: Site, cube: CubeBundle, task: TaskName, inputs: Mapping
         label: for people who look at folders and logs.
 
     Raises:
-        StepFailedError: the step failed, or steps are not isolated here.
+        StepFailedError: the step failed, steps are not isolated here, or the site cannot run them as it is set up.
     """
-    site.require_isolation()
-    contract_task = cube.contract.tasks[task]
-    key = f"{label}-{task.value}-{uuid4().hex[:8]}"
+    probe = site.require_isolation()
+    key = f"{_file_name(label)}-{task.value}-{uuid4().hex[:8]}"
     folder = site.home.folder("attempts") / key
-    folder.mkdir(mode=0o700)
-    outputs = _output_paths(contract_task, folder)
-    request = StepRequest(
-        key=key,
-        cube=cube,
-        task=task,
-        volumes={**_input_paths(contract_task, cube, inputs, folder), **outputs},
-        log=site.home.folder("logs") / f"{key}.log",
-        limits=site.limits(deadline_s=contract_task.deadline_s, memory_bytes=contract_task.resources.memory_bytes),
-    )
     done = False
     try:
+        request = _request(site, cube, task, inputs, folder)
         async with site.slots:
             outcome = await site.runtime.run(request)
-        if outcome.error is not None:
-            raise StepFailedError(outcome.message, outcome.error, outcome.exit_code)
+        _refuse_failure(outcome, folder)
         await asyncio.to_thread(safe_outputs, folder)
+        outputs = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
         done = True
-        return StepOutputs(folder, outputs, outcome)
+        return StepOutputs(folder, outputs, outcome, probe)
+    except ProtectionMissingError as error:
+        raise StepFailedError(str(error), ErrorClass.NOT_ISOLATED) from error
+    except (RuntimeSetupError, OSError) as error:
+        raise StepFailedError(f"{key!r} cannot run at this site: {error}", ErrorClass.SITE_SETUP) from error
     finally:
         if not done:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _request(site: Site, cube: CubeBundle, task: TaskName, inputs: Mapping[str, Path], folder: Path) -> StepRequest:
+    wanted = cube.contract.tasks.get(task)
+    if wanted is None:
+        raise StepFailedError(
+            f"the cube {cube.pack_digest} has no task {task.value!r}: it was registered as another kind of cube",
+            ErrorClass.CUBE_UNAVAILABLE,
+        )
+    folder.mkdir(mode=0o700)
+    return StepRequest(
+        key=folder.name,
+        cube=cube,
+        task=task,
+        volumes={**_input_paths(wanted, cube, inputs, folder), **_output_paths(wanted, folder)},
+        log=site.home.folder("logs") / f"{folder.name}.log",
+        limits=site.limits(deadline_s=wanted.deadline_s, memory_bytes=wanted.resources.memory_bytes),
+    )
+
+
+def _refuse_failure(outcome: StepOutcome, folder: Path) -> None:
+    if outcome.error is None:
+        return
+    if outcome.error == ErrorClass.EXIT_CODE and shutil.disk_usage(folder).free < _FULL_BYTES:
+        raise StepFailedError(
+            f"the disk that holds {str(folder.parent)!r} is full: make room (see `assay agent storage`) and run it"
+            f" again. {outcome.message}",
+            ErrorClass.SITE_SETUP,
+            outcome.exit_code,
+        )
+    raise StepFailedError(outcome.message, outcome.error, outcome.exit_code)
+
+
+def _file_name(label: str) -> str:
+    """A label as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", label)[:80].strip(".-") or "step"
 
 
 def _output_paths(task: Task, folder: Path) -> dict[str, Path]:
@@ -104,6 +143,8 @@ def _input_paths(task: Task, cube: CubeBundle, inputs: Mapping[str, Path], folde
     for name in task.input_volumes:
         path = inputs.get(name) or own.get(name)
         if path is None:
+            if name not in _OPTIONAL:
+                raise RuntimeSetupError(f"it was given no {name!r}")
             path = _nothing(name, folder)
         paths[name] = path
     return paths

@@ -1,12 +1,16 @@
 """Datasets of a site, from raw folders to a registration."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlmodel import Session, col, select
 
 from agents.errors import ConflictError, InvalidInputError, NotFoundError
 from agents.store.tables import Dataset, DatasetState
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,62}")
+"""As api.schemas.common.Name, said before a dataset is prepared for hours."""
 
 
 def add_dataset(
@@ -15,9 +19,13 @@ def add_dataset(
     """Note raw folders under a name, to be prepared. A dataset that failed or was rejected may be asked for again.
 
     Raises:
-        InvalidInputError: a folder does not exist.
+        InvalidInputError: a folder does not exist, or the name is none that the registry would take.
         ConflictError: the name is taken by a dataset that is prepared or under way.
     """
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"{name!r} is no name for a dataset: use 2 to 63 lower-case letters, digits, '.', '_' or '-'"
+        )
     for folder in (data_path, labels_path):
         if not folder.is_dir():
             raise InvalidInputError(f"{str(folder)!r} is not a folder: name the folder that holds the raw files")
