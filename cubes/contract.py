@@ -1,7 +1,8 @@
 """The cube contract: what a cube is asked to do, what it gets, where it writes, what it may use.
 
 The format is `container_config.yaml` as other federations use it, so that existing cubes run unmodified, with optional
-keys of our own: `requirements`, `resources`, `deadline_s` and `metrics`. A parsed contract never changes.
+keys of our own: `requirements`, `file_system`, `archive_digest`, `resources`, `deadline_s` and `metrics`. An `mlcube.yaml`
+(`cubes.mlcube`) becomes the same. A parsed contract never changes.
 """
 
 import posixpath
@@ -25,10 +26,15 @@ from pydantic import (
 )
 
 from cubes import strict_yaml
+from cubes.digests import Digest
 from cubes.errors import ContractError
+from cubes.image_reference import ImageReference, parse_reference
 from cubes.metrics import MetricSchema
+from cubes.mlcube import MLCUBE_FILE, MLCubeError, is_mlcube, translate
 
 CONTRACT_FILE: Final = "container_config.yaml"
+CONTRACT_FILES: Final = (CONTRACT_FILE, MLCUBE_FILE)
+"""A cube has exactly one of them at its root."""
 MAX_CONTRACT_BYTES: Final = 64 * 1024
 _UNITS: Final = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _RESERVED: Final = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/run")
@@ -69,6 +75,8 @@ VOLUMES: Final[Mapping[TaskName, VolumeRule]] = MappingProxyType(
     }
 )
 
+# Some images keep labels with the data: one folder then serves for both.
+_WITH: Final[Mapping[str, str]] = MappingProxyType({"labels_path": "data_path", "output_labels_path": "output_path"})
 _KINDS: Final[Mapping[str, frozenset[TaskName]]] = MappingProxyType(
     {
         "data_preparator": frozenset({TaskName.PREPARE, TaskName.SANITY_CHECK, TaskName.STATISTICS}),
@@ -86,6 +94,34 @@ class ContainerType(StrEnum):
     ENCRYPTED_DOCKER_ARCHIVE = "EncryptedDockerArchive"
     SINGULARITY_FILE = "SingularityFile"
     ENCRYPTED_SINGULARITY_FILE = "EncryptedSingularityFile"
+
+    @property
+    def is_image(self) -> bool:
+        return self is not ContainerType.FOLDER
+
+    @property
+    def unsupported(self) -> str | None:
+        """Why no runtime here runs it; None for what runs."""
+        return _UNSUPPORTED.get(self)
+
+
+_UNSUPPORTED: Final[Mapping[ContainerType, str]] = MappingProxyType(
+    {
+        ContainerType.SINGULARITY_FILE: "Singularity images need apptainer, which no runtime of a site uses: give the"
+        " image as a DockerImage, or export it with `docker save` as a DockerArchive",
+        ContainerType.ENCRYPTED_SINGULARITY_FILE: "encrypted Singularity images need apptainer and the key at the site:"
+        " give the image as a DockerImage in a registry that asks for credentials",
+        ContainerType.ENCRYPTED_DOCKER_ARCHIVE: "encrypted archives need their key at the site, which would leave with"
+        " the first look at memory: give a DockerImage in a registry that asks for credentials",
+    }
+)
+
+
+def _plain_words(value: Any) -> Any:
+    """Numbers of an environment are texts to a program."""
+    if not isinstance(value, dict):
+        return value
+    return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}
 
 
 def _split(value: Any) -> Any:
@@ -112,6 +148,7 @@ Frozen = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 _Texts = Annotated[
     Mapping[str, str],
+    BeforeValidator(_plain_words),
     AfterValidator(lambda value: MappingProxyType(dict(value))),
     PlainSerializer(dict, return_type=dict[str, str]),
 ]
@@ -166,6 +203,17 @@ class Task(BaseModel):
     resources: Resources = Field(default_factory=Resources)
     deadline_s: float = Field(default=3600.0, gt=0, le=14 * 86_400)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_may_lie_with_the_data(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return value | {
+            side: _without_twins(value[side])
+            for side in ("input_volumes", "output_volumes")
+            if isinstance(value.get(side), dict)
+        }
+
     @model_validator(mode="after")
     def _mounts_are_apart(self) -> "Task":
         paths = sorted(v.mount_path for v in (*self.input_volumes.values(), *self.output_volumes.values()))
@@ -177,6 +225,14 @@ class Task(BaseModel):
         return self
 
 
+def _without_twins(volumes: dict[Any, Any]) -> dict[Any, Any]:
+    return {
+        name: volume
+        for name, volume in volumes.items()
+        if name not in _WITH or _WITH[name] not in volumes or volume != volumes[_WITH[name]]
+    }
+
+
 class Contract(BaseModel):
     """A whole `container_config.yaml`."""
 
@@ -184,6 +240,12 @@ class Contract(BaseModel):
 
     container_type: ContainerType
     image: str | None = Field(default=None, max_length=500)
+    """A reference into a registry; for archives a URL, or a file beside the contract."""
+    archive_digest: Digest | None = None
+    """The digest of a DockerArchive that lies at a URL."""
+    file_system: Literal["read_only", "disposable"] | None = None
+    """Whether the program may write to its own image, into a layer that is thrown away with the step. Images of others
+    were never run otherwise, so that is what they get unless they say `read_only`; folders are always read-only."""
     requirements: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")] | None = None
     """A hash-locked list of Python packages inside the folder (`Folder` cubes)."""
     tasks: Annotated[
@@ -198,13 +260,42 @@ class Contract(BaseModel):
         if self.container_type == ContainerType.FOLDER:
             if self.image is not None:
                 raise ValueError("a Folder has no image: remove `image`")
+            if self.file_system == "disposable":
+                raise ValueError("a Folder is read-only: write to /tmp, and remove `file_system`")
         elif not self.image:
             raise ValueError(f"a {self.container_type.value} needs `image`")
+        if self.container_type == ContainerType.DOCKER_IMAGE:
+            parse_reference(str(self.image))
         for name, task in self.tasks.items():
             _check_volumes(name, task)
             if self.container_type == ContainerType.FOLDER and not task.run_args.command:
                 raise ValueError(f"tasks.{name.value}: a Folder needs run_args.command")
         return self
+
+    @property
+    def disposable_root(self) -> bool:
+        """Whether the program writes to its own file system, in a layer that is thrown away."""
+        return self.container_type.is_image and self.file_system != "read_only"
+
+    @property
+    def reference(self) -> ImageReference:
+        """The image of a DockerImage.
+
+        Raises:
+            ValueError: it is of another type.
+        """
+        if self.container_type != ContainerType.DOCKER_IMAGE or self.image is None:
+            raise ValueError(f"a {self.container_type.value} names no image in a registry")
+        return parse_reference(self.image)
+
+    @property
+    def unpinned(self) -> str | None:
+        """Why the contract does not name the very bytes that run; None when it does."""
+        if self.container_type == ContainerType.DOCKER_IMAGE and self.reference.digest is None:
+            return f"the image {self.image!r} is named by a tag, which can be moved: register it by digest"
+        if self.container_type == ContainerType.DOCKER_ARCHIVE and "://" in str(self.image) and not self.archive_digest:
+            return f"the archive {self.image!r} lies at a URL: say its `archive_digest`"
+        return None
 
     def kind(self) -> Literal["data_preparator", "model", "metrics"]:
         """The kind of cube its tasks make it.
@@ -225,31 +316,33 @@ class Contract(BaseModel):
 
 
 def parse_contract(text: str, source: str = CONTRACT_FILE) -> Contract:
-    """A contract from its YAML text.
+    """A contract from the YAML text of either format.
 
     Raises:
-        ContractError: says line or key, the problem and the fix.
+        ContractError: says line and key, the problem and the fix.
     """
     try:
-        return Contract.model_validate(strict_yaml.load(text, max_bytes=MAX_CONTRACT_BYTES))
+        document = strict_yaml.load(text, max_bytes=MAX_CONTRACT_BYTES)
+        return Contract.model_validate(translate(document, _known_volumes()) if is_mlcube(document) else document)
     except strict_yaml.StrictYamlError as problem:
         raise ContractError(source, f"line {problem.line}", problem.problem, "Correct the YAML.") from None
+    except MLCubeError as problem:
+        raise ContractError(source, _where(text, problem.where), str(problem), _fix("value_error")) from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "document"
         more = "" if error.error_count() == 1 else f" ({error.error_count() - 1} more)"
-        raise ContractError(
-            source, where, first["msg"].removeprefix("Value error, ") + more, _fix(first["type"])
-        ) from None
+        said = first["msg"].removeprefix("Value error, ") + more
+        keys = tuple(str(part) for part in first["loc"] if part != "[key]")
+        raise ContractError(source, _where(text, keys), said, _fix(first["type"])) from None
 
 
 def load_contract(folder: Path) -> Contract:
     """The contract of an unpacked cube.
 
     Raises:
-        ContractError: missing, unreadable or wrong; the requirements it names must exist.
+        ContractError: missing, there twice, unreadable or wrong; the files that it names must exist.
     """
-    path = folder / CONTRACT_FILE
+    path = _contract_file(folder)
     try:
         text = path.read_bytes()[: MAX_CONTRACT_BYTES + 1].decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -257,14 +350,34 @@ def load_contract(folder: Path) -> Contract:
             str(path), "file", f"cannot be read ({type(error).__name__})", f"A cube has a {CONTRACT_FILE} at its root."
         ) from None
     contract = parse_contract(text, str(path))
-    if contract.requirements is not None and not (folder / contract.requirements).is_file():
-        raise ContractError(
-            str(path),
-            "requirements",
-            f"{contract.requirements!r} is not in the folder",
-            "Add the file or remove the key.",
-        )
+    archive = contract.image if contract.container_type == ContainerType.DOCKER_ARCHIVE else None
+    for key, named in (("requirements", contract.requirements), ("image", archive)):
+        if named is not None and "://" not in named and not _is_inside(folder, named):
+            raise ContractError(
+                str(path), key, f"{named!r} is not in the folder", "Add the file, or remove or correct the key."
+            )
     return contract
+
+
+def _contract_file(folder: Path) -> Path:
+    there = [name for name in CONTRACT_FILES if (folder / name).is_file()]
+    if len(there) > 1:
+        both = " and ".join(there)
+        raise ContractError(str(folder), "folder", f"{both} are both there", "Remove the one that does not count.")
+    return folder / (there[0] if there else CONTRACT_FILE)
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    path = folder / name
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+
+
+def _known_volumes() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    return {task.value: (rule.inputs, rule.outputs) for task, rule in VOLUMES.items()}
+
+
+def _where(text: str, keys: tuple[str, ...]) -> str:
+    return f"line {strict_yaml.line_of(text, keys)}, {'.'.join(keys) or 'document'}"
 
 
 def _check_volumes(name: TaskName, task: Task) -> None:
@@ -287,4 +400,4 @@ def _fix(kind: str) -> str:
         "extra_forbidden": "Remove the key, or look for a typing error.",
         "missing": "Add the key.",
         "enum": "Use one of the values listed.",
-    }.get(kind, "Correct it and check again with `assay cube check`.")
+    }.get(kind, "Correct it and check again with `assay cube validate`.")

@@ -1,5 +1,6 @@
 """YAML from strangers: plain data alone, limited in size and depth, no aliases, no repeated keys."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import yaml
@@ -40,6 +41,43 @@ def load(text: str, *, max_bytes: int) -> Any:
         raise StrictYamlError(1, f"not plain data ({type(error).__name__})") from None
     finally:
         loader.dispose()
+
+
+def line_of(text: str, keys: Sequence[str]) -> int:
+    """The line on which these keys lead, as far as they exist; counts from one.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+    """
+    node, line = yaml.compose(text, Loader=yaml.SafeLoader), 1
+    for key in keys:
+        found = _child(node, key)
+        if found is None:
+            break
+        line, node = found
+    return line
+
+
+def scalar_span(text: str, keys: Sequence[str]) -> tuple[int, int] | None:
+    """Where a scalar stands in the text, its quotes included; None when the keys lead to none."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key in keys:
+        found = _child(node, key)
+        if found is None:
+            return None
+        node = found[1]
+    return (node.start_mark.index, node.end_mark.index) if isinstance(node, ScalarNode) else None
+
+
+def _child(node: Node | None, key: str) -> tuple[int, Node] | None:
+    if isinstance(node, MappingNode):
+        for name, value in node.value:
+            if isinstance(name, ScalarNode) and name.value == key:
+                return _line(name), value
+    elif isinstance(node, SequenceNode) and key.isdigit() and int(key) < len(node.value):
+        child = node.value[int(key)]
+        return _line(child), child
+    return None
 
 
 def _line(part: Any) -> int:
