@@ -27,6 +27,7 @@ class AuditRow(RegistryTable, table=True):
     """One entry. Triggers refuse to change or delete it."""
 
     __tablename__ = "audit"
+    __table_args__ = ({"info": {"append_only": True}},)
 
     sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     at: datetime = Field(sa_type=UtcDateTime)
