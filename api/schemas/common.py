@@ -28,8 +28,11 @@ Line = Annotated[
 ]
 """One line of text for people, at most 200 characters, no control characters."""
 
-Text = Annotated[str, StringConstraints(max_length=20_000, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(max_length=20_000, strip_whitespace=True, pattern=r"^[^\x00]*$")]
 """Markdown for people, at most 20,000 characters."""
+
+Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""The number of something at the registry, in a path or in what is sent."""
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,190}$", to_lower=True)]
 
@@ -86,5 +89,6 @@ class Stamped(Strict):
     created_at: datetime
 
 
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=2_000, strip_whitespace=True)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=2_000, strip_whitespace=True, pattern=r"^[^\x00]+$")]
+Note = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True, pattern=r"^[^\x00]*$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
