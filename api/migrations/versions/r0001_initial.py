@@ -365,6 +365,7 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement a table, in their order
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("benchmark_id", sa.Integer(), nullable=False),
         sa.Column("gate_id", sa.Integer(), nullable=False),
+        sa.Column("results_up_to", sa.Integer(), nullable=False),
         sa.Column("leaderboard", sa.JSON(), nullable=False),
         sa.Column("released_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(

@@ -19,5 +19,7 @@ class Release(RegistryTable, table=True):
     id: int | None = Field(default=None, primary_key=True)
     benchmark_id: int = Field(foreign_key="benchmark.id", index=True)
     gate_id: int = Field(foreign_key="gate.id", unique=True)
+    results_up_to: int
+    """The newest result that it counts: what came later is not released by it."""
     leaderboard: dict[str, Any] = Field(sa_type=JSON)
     released_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
