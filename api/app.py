@@ -53,8 +53,6 @@ def create_app(settings: RegistrySettings) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(
-        BodyLimit, limit=settings.max_body_bytes, uploads="/v1/blobs/", upload_limit=settings.max_blob_bytes
-    )
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, upload_limit=settings.max_blob_bytes)
     check_complete(ROUTERS)
     return app

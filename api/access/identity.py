@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Request
 from sqlmodel import Session, select
 
-from api.core.database import SessionDep, transaction
+from api.core.database import SessionDep, transaction, writes
 from api.core.errors import NotPermittedError, NotSignedInError
 from api.nouns.people.tables import User
 from api.nouns.sites.tables import Site
@@ -115,14 +115,15 @@ def _principal(
 
 
 def _note_use(request: Request, session: Session, principal: Principal) -> None:
-    """When a token was last used, to five minutes: in a transaction of its own, since the request may only read."""
+    """When a token was last used, to five minutes: in a transaction of its own where the request may only read."""
     token = session.get_one(Token, principal.token_id)
     if token.last_used_at is not None and now() - token.last_used_at < _NOTE_USE_EVERY:
         return
-    if request.method != "GET":
+    if writes(request):
         token.last_used_at = now()
         session.add(token)
         return
+    session.commit()  # gives its connection back: as many requests as the pool has would wait for a second one for ever
     with transaction(request.app.state.engine, write=True) as own:
         kept = own.get_one(Token, principal.token_id)
         kept.last_used_at = now()

@@ -3,6 +3,7 @@
 Each noun whose identifier stands in a path registers one function here; `enforce` asks it.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -10,20 +11,37 @@ from sqlmodel import Session
 
 from api.access.identity import Principal
 from api.access.matrix import Role
+from cubes.digests import Digest
 
 Relation = Callable[[Session, Principal, int], set[Role]]
 """Raises NotFoundError when there is no such thing."""
+DigestRelation = Callable[[Session, Principal, Digest], set[Role]]
 
 RELATIONS: Final[dict[str, Relation]] = {}
+DIGEST_RELATIONS: Final[dict[str, DigestRelation]] = {}
+_LARGEST: Final = 2**31 - 1
+"""What the databases' keys hold."""
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def relates(parameter: str) -> Callable[[Relation], Relation]:
     """Register the relation of a path parameter, such as `benchmark_id`."""
 
     def register(relation: Relation) -> Relation:
-        if parameter in RELATIONS:
-            raise RuntimeError(f"the path parameter {parameter!r} has a relation already")
+        _once(parameter)
         RELATIONS[parameter] = relation
+        return relation
+
+    return register
+
+
+def relates_by_digest(parameter: str) -> Callable[[DigestRelation], DigestRelation]:
+    """Register the relation of a path parameter that is a digest."""
+
+    def register(relation: DigestRelation) -> DigestRelation:
+        _once(parameter)
+        DIGEST_RELATIONS[parameter] = relation
         return relation
 
     return register
@@ -33,9 +51,17 @@ def roles_of(session: Session, principal: Principal, parameters: dict[str, str])
     """All roles that a party has: by their token, and towards what the path names."""
     roles = _by_token(principal)
     for name, value in parameters.items():
-        if name in RELATIONS and value.isdigit() and len(value) < 19:  # noqa: PLR2004 - fits a 64-bit column
+        # What is no number and no digest the route itself refuses.
+        if name in RELATIONS and _NUMBER.fullmatch(value) and int(value) <= _LARGEST:
             roles |= RELATIONS[name](session, principal, int(value))
+        elif name in DIGEST_RELATIONS and _DIGEST.fullmatch(value):
+            roles |= DIGEST_RELATIONS[name](session, principal, value)
     return roles
+
+
+def _once(parameter: str) -> None:
+    if parameter in RELATIONS or parameter in DIGEST_RELATIONS:
+        raise RuntimeError(f"the path parameter {parameter!r} has a relation already")
 
 
 def _by_token(principal: Principal) -> set[Role]:

@@ -41,7 +41,9 @@ class Blobs:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         with (
             path.open("rb") as file,
-            self._transport.stream("PUT", f"/v1/blobs/{digest}", content=_pieces(file, progress), headers=headers) as answer,
+            self._transport.stream(
+                "PUT", f"/v1/blobs/{digest}", content=_pieces(file, progress), headers=headers
+            ) as answer,
         ):
             answer.read()
         return digest

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.orm import registry
 from sqlmodel import Session, SQLModel
 
+from api.core.limits import UPLOADS
 from api.storage.engine import WRITE
 
 _NAMES: Final = {
@@ -36,11 +37,19 @@ def transaction(engine: Engine, *, write: bool) -> Iterator[Session]:
             session.commit()
 
 
+def writes(request: Request) -> bool:
+    """Whether a request's session is a write transaction.
+
+    An upload's is not: its body is still to come, and nobody else could write until it is there.
+    """
+    return request.method not in _SAFE and not request.url.path.startswith(UPLOADS)
+
+
 def _session(request: Request) -> Iterator[Session]:
-    with transaction(request.app.state.engine, write=request.method not in _SAFE) as session:
+    with transaction(request.app.state.engine, write=writes(request)) as session:
         yield session
 
 
 # The scope makes the commit happen before the answer is sent: nobody is told of what did not happen.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
-"""The request's session: a read for GET, one write transaction for everything else."""
+"""The request's session: a read for GET and uploads, one write transaction for everything else."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.schemas.common import Line, Name, Stamped, Strict, Text
+from api.schemas.common import Id, Line, Name, Stamped, Strict, Text
 from cubes.digests import Digest
 
 
@@ -56,7 +56,7 @@ class ModelCreate(Strict):
     """A model: a cube of kind `model` and the card that people read before they let it in."""
 
     name: Name
-    cube_id: int
+    cube_id: Id
     title: Line
     intended_use: Text
     training_data: Text

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from api.schemas.common import Email, Line, Name, Stamped, Strict
+from api.schemas.common import Email, Id, Line, Name, Stamped, Strict
 
 
 class Scope(StrEnum):
@@ -31,7 +31,7 @@ class OrganizationPublic(Stamped):
 class UserCreate(Strict):
     email: Email
     name: Line
-    organization_id: int
+    organization_id: Id
     platform_administrator: bool = False
 
 
@@ -46,7 +46,7 @@ class UserPublic(Stamped):
 class SiteCreate(Strict):
     name: Name
     title: Line
-    organization_id: int
+    organization_id: Id
 
 
 class SitePublic(Stamped):
@@ -61,7 +61,8 @@ class SitePublic(Stamped):
 
 class TokenCreate(Strict):
     label: Line
-    scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE, Scope.DECIDE], min_length=1, max_length=5)
+    scopes: list[Scope] | None = Field(default=None, min_length=1, max_length=5)
+    """All that the bearer can have, when left out: `read`, `write` and `decide` for people, `read` and `site` for a site."""
     expires_in_days: int = Field(default=90, ge=1, le=366)
 
 
