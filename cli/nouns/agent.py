@@ -1,0 +1,275 @@
+"""`assay agent`: a hospital's site on this host, its process and its people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cli import profiles
+from cli.connect import opened_store, site, site_store
+from cli.errors import FailedError
+from cli.options import Days, Json, Timeout, noun
+from cli.output import Column, emit_done, emit_json, emit_list, plain, print_facts, print_title, say, text, when
+
+if TYPE_CHECKING:
+    from agents.home import Home
+    from agents.store import Store
+
+app = noun("A site's agent: init, start, status, stop, probe, people, outbox.")
+people = noun("The people of the site: a data owner decides, an operator starts work, a viewer looks.")
+app.add_typer(people, name="people")
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", metavar="FOLDER", help="The site's folder; that of your profile when left out.")
+]
+Email = Annotated[str, typer.Argument(metavar="EMAIL")]
+RoleName = Literal["data_owner", "operator", "viewer"]
+
+
+@app.command()
+def init(
+    *,
+    home: HomeOption = None,
+    registry: Annotated[str, typer.Option("--registry", metavar="URL", help="The registry's address.")],
+    name: Annotated[str, typer.Option("--site", metavar="NAME", help="The site's name at the registry.")],
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="From `assay site token`. Left out, it is asked for or read from stdin."),
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=256, help="How many steps run at once.")] = 2,
+    memory_mib: Annotated[int, typer.Option("--memory-mib", min=64, help="Memory of one step at most.")] = 4096,
+    as_json: Json = False,
+) -> None:
+    """Make a site's folder, with its settings and the registry's token. Only its owner can read it."""
+    from agents.home import SiteSettings, create_home
+    from cli.nouns.sign_in import read_secret
+
+    settings = SiteSettings(site=name, registry_url=registry, slots=slots, memory_mib=memory_mib)
+    made = create_home(_folder(home), settings, token or read_secret("Token"))
+    message = (
+        f"Made {str(made.path)!r}. Next, with ASSAY_SITE_HOME={made.path}:\n"
+        "  assay agent people add EMAIL --name NAME --role data_owner\n"
+        "  assay agent start"
+    )
+    emit_done({"home": str(made.path), **plain(settings)}, message, as_json=as_json)
+
+
+@app.command()
+def start(*, home: HomeOption = None) -> None:
+    """Run the agent until Ctrl-C or SIGTERM: it asks the registry what there is to do; nobody calls it."""
+    from cli.processes.site_process import run
+
+    run(_folder(home))
+
+
+@app.command()
+def stop(*, home: HomeOption = None, timeout: Timeout = 60.0, as_json: Json = False) -> None:
+    """End the agent that runs on this host. What it had under way goes on at the next start."""
+    from agents.home import Home
+    from agents.running import stop_agent
+
+    here = Home(_folder(home).resolve())
+    here.settings()
+    process = stop_agent(here, timeout_s=timeout)
+    emit_done({"stopped": process}, f"The agent (process {process}) has ended.", as_json=as_json)
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """Whether the agent runs, when it last heard from the registry, what runs, waits, and is still to leave."""
+    with site_store() as here:
+        found = _status(here.home, here.store)
+    if as_json:
+        emit_json(found)
+        return
+    print_facts({name.replace("_", " "): _told(value) for name, value in found.items() if name != "probe"})
+    if found["probe"] is not None:
+        _print_probe(found["probe"])
+
+
+@app.command()
+def probe(*, as_json: Json = False) -> None:
+    """Run the deny probe now: whether a step on this host can reach what it must not. Exit code 10 if it can."""
+    with site_store("start"), site() as whole:
+        outcome = plain(whole.probe())
+    if as_json:
+        emit_json(outcome)
+    else:
+        _print_probe(outcome)
+    if outcome["isolation"] != "isolated":
+        failed = ", ".join(sorted(name for name, held in outcome["checks"].items() if not held))
+        raise FailedError(f"steps are not isolated on this host ({failed}): the agent refuses to run cubes")
+
+
+@app.command()
+def outbox(
+    *,
+    retry: Annotated[
+        int | None, typer.Option("--retry", metavar="NUMBER", help="Try a refused payload once more.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What has not left yet, or was refused by the registry."""
+    from agents.store import outbox as box
+
+    columns = (
+        Column("number", "id"),
+        Column("what", "kind"),
+        Column("about", "subject"),
+        Column("state", "state"),
+        Column("bytes", "size"),
+        Column("tries", "attempts"),
+        Column("problem", "last_error"),
+    )
+    with site_store("look" if retry is None else "start") as here:
+        if retry is not None:
+            with here.store.write() as session:
+                box.try_again(session, retry)
+        with here.store.read() as session:
+            items = [item.model_dump(mode="json", exclude={"body"}) for item in box.unsent(session)]
+    emit_list(items, columns, as_json=as_json, empty="Everything has left.")
+
+
+@people.command("add")
+def add_person(
+    email: Email,
+    *,
+    name: Annotated[str, typer.Option("--name", help="As it will stand beside their decisions.")],
+    role: Annotated[RoleName, typer.Option("--role", help="What they may do.")],
+    days: Days = 90,
+    as_json: Json = False,
+) -> None:
+    """Let somebody in. Their token is shown this once. Whoever owns the site's folder may do this."""
+    from agents.store import people as book
+    from agents.store.tables import Role
+
+    with opened_store() as (_, store), store.write() as session:
+        person, secret = book.add_person(session, email=_address(email), name=name, role=Role(role), days=days)
+    _tell_secret(person.email, secret, as_json=as_json)
+
+
+@people.command("list")
+def list_people(*, as_json: Json = False) -> None:
+    """Who may do what here, and until when their token is good."""
+    from agents.store import people as book
+
+    columns = (
+        Column("email", "email"),
+        Column("name", "name"),
+        Column("role", "role"),
+        Column("token until (UTC)", "expires_at", when),
+        Column("revoked (UTC)", "revoked_at", when),
+    )
+    with opened_store() as (_, store), store.read() as session:
+        found = [person.model_dump(mode="json", exclude={"token_hash"}) for person in book.list_people(session)]
+    emit_list(found, columns, as_json=as_json, empty="Nobody yet: see `assay agent people add --help`.")
+
+
+@people.command("renew")
+def renew(email: Email, *, days: Days = 90, as_json: Json = False) -> None:
+    """A new token for somebody; the old one ends now."""
+    from agents.store import people as book
+
+    with opened_store() as (_, store), store.write() as session:
+        secret = book.renew_token(session, _address(email), days=days)
+    _tell_secret(_address(email), secret, as_json=as_json)
+
+
+@people.command("revoke")
+def revoke(email: Email, *, as_json: Json = False) -> None:
+    """End somebody's token now; what they decided stays theirs."""
+    from agents.store import people as book
+
+    with opened_store() as (_, store), store.write() as session:
+        book.revoke(session, _address(email))
+    emit_done({"revoked": _address(email)}, f"The token of {_address(email)} is revoked.", as_json=as_json)
+
+
+def _folder(home: Path | None) -> Path:
+    return profiles.current().home() if home is None else home
+
+
+def _address(email: str) -> str:
+    """The address as it is kept.
+
+    Raises:
+        pydantic.ValidationError: it is none.
+    """
+    from pydantic import TypeAdapter
+
+    from api.schemas.common import Email as Address
+
+    return TypeAdapter(Address).validate_python(email)
+
+
+def _tell_secret(email: str, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        emit_json({"email": email, "token": secret})
+    else:
+        say(f"Token of {email}, shown this once:\n  {secret}\nThey sign in with `assay login --site FOLDER`.")
+
+
+def _status(home: "Home", store: "Store") -> dict[str, Any]:
+    from agents.running import agent_process
+    from agents.store import gates, heads, jobs, outbox
+
+    settings = home.settings()
+    with store.read() as session:
+        kept = heads.list_heads(session)
+        counts = outbox.waiting(session)
+        found = {
+            "live_jobs": len(jobs.live_jobs(session)),
+            "waiting_gates": len(gates.list_gates(session)),
+            "outbox_queued": counts.get("queued", 0),
+            "outbox_refused": counts.get("refused", 0),
+            "sent": counts.get("sent", 0),
+        }
+    return {
+        "site": settings.site,
+        "home": str(home.path),
+        "registry_url": settings.registry_url,
+        "agent_process": agent_process(home),
+        "prefect_url": _read(home.prefect_url_file),
+        "last_heard_from_registry": _written_at(home.work_file),
+        **found,
+        "audit_heads_kept": len(kept),
+        "newest_audit_head": None if not kept else {"sequence": kept[-1].sequence, "head": kept[-1].head},
+        "probe": _probe_of(home),
+    }
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {text(item)}" for name, item in value.items())
+    return text(value)
+
+
+def _probe_of(home: "Home") -> Any:
+    import json
+
+    kept = _read(home.probe_file)
+    return None if kept is None else json.loads(kept)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _written_at(path: Path) -> str | None:
+    from datetime import UTC, datetime
+
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except FileNotFoundError:
+        return None
+
+
+def _print_probe(outcome: dict[str, Any]) -> None:
+    held = [name for name, ok in outcome["checks"].items() if ok]
+    failed = [name for name, ok in outcome["checks"].items() if not ok]
+    print_title(f"\ndeny probe of runtime {outcome['runtime']}: {outcome['isolation'].replace('_', ' ')}")
+    facts = {"probed (UTC)": when(outcome["probed_at"]), "held": ", ".join(held) or "-"}
+    print_facts({**facts, "failed": ", ".join(failed)} if failed else facts)

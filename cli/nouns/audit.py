@@ -1,0 +1,131 @@
+"""`assay audit`: the registry's history, proved by its chain and by the heads that a site kept of it."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import profiles
+from cli.connect import opened_store, registry
+from cli.errors import FailedError
+from cli.options import Json, Limit, noun
+from cli.output import Column, digest, emit_json, emit_list, emit_one, print_facts, say, text, when
+
+if TYPE_CHECKING:
+    from agents.store.tables import KeptHead
+    from api.client import RegistryClient
+    from api.schemas.records import AuditEntry, AuditVerification
+
+app = noun("The registry's audit log: list, verify, head.")
+_PAGE = 200
+
+
+@app.command("list")
+def list_entries(
+    *,
+    action: Annotated[str | None, typer.Option("--action", help="Only this action.")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Only about this.")] = None,
+    actor: Annotated[str | None, typer.Option("--actor", help="Only by this person or site.")] = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Entries of the audit log, oldest first; for platform administrators."""
+    columns = (
+        Column("entry", "sequence"),
+        Column("at (UTC)", "at", when),
+        Column("who", "actor"),
+        Column("did", "action"),
+        Column("to", "subject"),
+        Column("digest", "digest", digest),
+    )
+    with registry() as client:
+        found = _entries(client, limit=limit, action=action, subject=subject, actor=actor)
+    emit_list(found, columns, as_json=as_json, empty="No entries.")
+
+
+@app.command()
+def head(*, as_json: Json = False) -> None:
+    """Where the chain has come to."""
+    with registry() as client:
+        emit_one(client.audit.head(), as_json=as_json)
+
+
+@app.command()
+def verify(*, as_json: Json = False) -> None:
+    """Let the registry compute its chain again, and compare it with the heads this site kept. Exit code 10: broken."""
+    with registry() as client:
+        found = client.audit.verify()
+        kept = _kept_heads()
+        compared, contradicting = _compare(client, found, kept)
+    report: dict[str, Any] = {
+        **found.model_dump(mode="json"),
+        "kept_heads": None if kept is None else len(kept),
+        "compared_heads": compared,
+        "contradicting_heads": [{"sequence": item.sequence, "head": item.head} for item in contradicting],
+    }
+    if as_json:
+        emit_json(report)
+    else:
+        print_facts({name.replace("_", " "): _told(value) for name, value in report.items()})
+    _judge(found, contradicting)
+    if not as_json:
+        say("The history is whole.")
+
+
+def _judge(found: "AuditVerification", contradicting: "list[KeptHead]") -> None:
+    if not found.intact:
+        raise FailedError(f"the registry's audit log is broken at entry {found.first_broken}: its history was changed")
+    if contradicting:
+        first = contradicting[0]
+        raise FailedError(
+            f"entry {first.sequence} is not what this site saw on {first.seen_at:%Y-%m-%d %H:%M}: the registry's history"
+            " was rewritten"
+        )
+
+
+def _kept_heads() -> "list[KeptHead] | None":
+    """The heads that the site of the profile kept; None when no site is named."""
+    from agents.store.heads import list_heads
+
+    if not profiles.current().site_home:
+        return None
+    with opened_store() as (_, store), store.read() as session:
+        return list_heads(session)
+
+
+def _compare(
+    client: "RegistryClient", found: "AuditVerification", kept: "list[KeptHead] | None"
+) -> "tuple[int, list[KeptHead]]":
+    """How many kept heads could be held against the registry's chain, and those that contradict it.
+
+    All of them where the token may read the log; else those at or beyond the present end.
+    """
+    from agents.store.heads import contradictions
+    from api.client import Refused
+
+    heads = [item for item in kept or [] if item.sequence > 0]
+    if not heads:
+        return 0, []
+    try:
+        entries = _entries(client, limit=max(item.sequence for item in heads))
+    except Refused:
+        comparable = [item for item in heads if item.sequence >= found.entries]
+        return len(comparable), [
+            item for item in comparable if (item.sequence, item.head) != (found.entries, found.head)
+        ]
+    return len(heads), contradictions(heads, entries)
+
+
+def _entries(client: "RegistryClient", *, limit: int, **filters: str | None) -> "list[AuditEntry]":
+    found: list[AuditEntry] = []
+    while len(found) < limit:
+        page = client.audit.entries(limit=min(_PAGE, limit - len(found)), offset=len(found), **filters)
+        found += page.items
+        if not page.items or len(found) >= page.total:
+            break
+    return found
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{item['sequence']} ({digest(item['head'])})" for item in value) or "none"
+    return text(value)

@@ -1,0 +1,46 @@
+"""`assay departures`: the proof of what left a hospital."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from cli.connect import site_store
+from cli.options import Json
+from cli.output import Column, digest, emit_list, note, size, when
+
+_COLUMNS = (
+    Column("left at (UTC)", "sent_at", when),
+    Column("what", "kind"),
+    Column("about", "subject"),
+    Column("bytes", "bytes"),
+    Column("sha256", "sha256", digest),
+    Column("allowed by", ("decision", "person")),
+    Column("because", ("decision", "reason")),
+)
+
+
+def departures(
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind of payload, such as `result`.")] = None,
+    *,
+    decided: Annotated[
+        bool, typer.Option("--decided", help="Only what a person had to allow: datasets and results.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What left this hospital, and who approved it: kind, size, sha256, and the decision behind it."""
+    from agents.store.outbox import departures as all_departures
+
+    with site_store() as here, here.store.read() as session:
+        left = all_departures(session)
+    chosen = [item for item in left if kind in {None, item["kind"]} and (item["decision"] is not None or not decided)]
+    emit_list(chosen, _COLUMNS, as_json=as_json, empty="Nothing has left this hospital.")
+    if not as_json and chosen:
+        note(_summary(chosen))
+
+
+def _summary(items: list[dict[str, Any]]) -> str:
+    kinds: Mapping[str, int] = Counter(item["kind"] for item in items)
+    total = size(sum(item["bytes"] for item in items))
+    return f"{total} in {len(items)} payloads: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

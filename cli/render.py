@@ -1,0 +1,140 @@
+"""What a gate shows, as people read it: every value of it is there, however it is nested.
+
+What a gate asks about is data with a shape of its own (a dataset with statistics, models to run, results to send). A
+mapping becomes names and values, a list of records a table, a mapping of like mappings a table too; what is the same in
+all rows of a table is said once above it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cli.output import number, print_facts, print_table, print_title
+
+_KEY: Final = "item"
+"""The name by which a row is decided about: always in the table."""
+_MOST_COLUMNS: Final = 12
+_SHORT: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values below one heading."""
+
+    title: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table below one heading."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Section = Facts | Grid
+
+
+def print_sections(shown: Mapping[str, Any]) -> None:
+    """Print everything of a record or of what a gate shows."""
+    for section in sections(shown):
+        if section.title:
+            print_title(f"\n{section.title}")
+        if isinstance(section, Facts):
+            print_facts(section.values)
+        else:
+            print_table(section.headings, section.rows)
+
+
+def sections(shown: Mapping[str, Any], title: str = "") -> Iterator[Section]:
+    """What is shown in the order in which it is read: single values first, then what has parts."""
+    simple = {name: _words(value) for name, value in shown.items() if not _has_parts(value)}
+    if simple:
+        yield Facts(title, simple)
+    for name, value in shown.items():
+        if _has_parts(value):
+            yield from _parts(value, f"{title}, {_spaced(name)}" if title else _spaced(name))
+
+
+def _parts(value: Any, title: str) -> Iterator[Section]:
+    if isinstance(value, Mapping):
+        if _is_matrix(value):
+            yield from _table(title, [{"": name, **row} for name, row in value.items()], key="")
+        else:
+            yield from sections(value, title)
+    elif all(isinstance(item, Mapping) for item in value):
+        yield from _table(title, [_flat(item) for item in value], key=_KEY)
+    else:
+        yield Facts(title, {str(place): _words(item) for place, item in enumerate(value, 1)})
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]], key: str) -> Iterator[Section]:
+    """Rows that differ as a table, and what they share above it; digests in a table of their own."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shared = [n for n in names if n != key and len({_words(row.get(n)) for row in rows}) == 1]
+    if shared:
+        same = {_spaced(name): _words(rows[0].get(name)) for name in shared}
+        yield Facts(title if len(rows) == 1 else f"{title} (the same for all {len(rows)})", same)
+    differ = [name for name in names if name not in shared and name != key]
+    digests = [name for name in differ if all(_is_digest(row.get(name)) for row in rows)]
+    numbers = [name for name in differ if name not in digests]
+    keys = [key] if any(key in row for row in rows) else differ[:1]
+    for some in (*_chunks([name for name in numbers if name not in keys]), digests):
+        if some:
+            yield _grid(title, rows, [*keys, *some])
+    if keys and not differ and key in rows[0]:
+        yield _grid(title, rows, keys)
+
+
+def _grid(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Grid:
+    last = [name.rsplit(".", 1)[-1] for name in names]
+    headings = [short if last.count(short) == 1 else _spaced(name) for name, short in zip(names, last, strict=True)]
+    return Grid(title, headings, [[_words(row.get(name)) for name in names] for row in rows])
+
+
+def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """No more columns in one table than a screen holds."""
+    for start in range(0, len(names), _MOST_COLUMNS):
+        yield names[start : start + _MOST_COLUMNS]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat |= _flat(item, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = item
+    return flat
+
+
+def _is_matrix(value: Mapping[str, Any]) -> bool:
+    """Whether all parts have the same names and only simple values: rows and columns."""
+    rows = list(value.values())
+    if len(rows) < 2 or not all(isinstance(row, Mapping) and row for row in rows):  # noqa: PLR2004 - one row is no table
+        return False
+    return all(set(row) == set(rows[0]) and not any(map(_has_parts, row.values())) for row in rows)
+
+
+def _has_parts(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value)
+    return isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_words(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(_words(item) for item in value) or "none"
+    return number(value)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("sha256:")
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
