@@ -4,7 +4,7 @@ A runtime is judged by the same deny probe as every other. It gets paths on this
 never raises for what a cube does, only for what the site itself got wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +60,8 @@ class StepRequest:
     log: Path
     """Where stdout and stderr go; stays at the site."""
     limits: Limits = field(default_factory=Limits)
+    tell: Callable[[str], None] | None = None
+    """Called with the first lines of the log as they are written, and with why a step waits; never leaves the site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,11 @@ class StepOutcome:
 
 
 class Runtime(Protocol):
-    """Runs steps. Implementations: `process` (namespaces)."""
+    """Runs steps. Implementations: `process` (namespaces), `kubernetes` (one Job a step)."""
 
     name: str
+    outlives_agent: bool
+    """Whether a step goes on when this process ends, so that running it again with the same key re-attaches to it."""
 
     def probe(self) -> ProbeOutcome:
         """Run the deny probe with its positive control; blocking, seconds.
@@ -95,7 +99,25 @@ class Runtime(Protocol):
     async def run(self, request: StepRequest) -> StepOutcome:
         """Run one step to its end. Cancelling the awaiting task ends the step and everything it started.
 
+        Where steps outlive the agent, one of the same key that runs or has ended is taken over, never started twice.
+
         Raises:
             RuntimeSetupError: the site, not the cube, is at fault (an input does not exist, no interpreter).
         """
+        ...
+
+    async def holds(self, key: str) -> bool:
+        """Whether a step of that key runs or has ended here and can be taken over."""
+        ...
+
+    async def make_ready(self, cube: CubeBundle) -> None:
+        """Fetch what the cube's steps will need (image, packages) before their turn. Failing is the step's affair."""
+        ...
+
+    async def sweep(self, keep: Collection[str]) -> int:
+        """End steps of this site that nobody waits for any more; returns how many. `keep` are keys of attempts under way."""
+        ...
+
+    def leave(self) -> None:
+        """The agent is about to stop: steps that outlive it are left running when their tasks are cancelled from now on."""
         ...

@@ -18,6 +18,9 @@ NEWUSER = 0x10000000
 PTRACE_TRACEME = 0
 AF_VSOCK = 40
 MOST_PROCESSES, LARGEST_PID = 2, 10
+SECRETS = Path("/var/run/secrets")
+ELSEWHERE = (("192.0.2.1", 443), ("169.254.169.254", 80))
+"""An address of nobody's, and the one where clouds hand out credentials."""
 KERNEL_SETTINGS = ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sysrq-trigger")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,18 +43,39 @@ def connect(address: tuple[str, int]) -> None:
     socket.create_connection(address, timeout=2).close()
 
 
+def call_the_hypervisor() -> None:
+    with socket.socket(AF_VSOCK, socket.SOCK_STREAM) as caller:
+        caller.settimeout(2)
+        caller.connect((2, 1024))
+
+
 def open_for_writing(path: str) -> None:
     os.close(os.open(path, os.O_WRONLY))
 
 
 def network(told: dict[str, Any]) -> dict[str, bool]:
     host, port = told["listener"]
+    alone = told.get("interfaces") or [name for _, name in socket.if_nameindex()] == ["lo"]
     return {
         "no_loopback_of_the_host": refused(lambda: connect((host, port))),
-        "no_network": refused(lambda: connect(("192.0.2.1", 443))) and [n for _, n in socket.if_nameindex()] == ["lo"],
+        "no_network": all(refused(partial(connect, address)) for address in ELSEWHERE) and bool(alone),
         "no_name_resolution": refused(lambda: socket.getaddrinfo("registry.example", 443)),
         "no_hypervisor_sockets": refused(lambda: socket.socket(AF_VSOCK, socket.SOCK_STREAM).close()),
     }
+
+
+def cluster() -> dict[str, bool]:
+    """In a pod: the cluster's API and its name service are always near, and credentials may be."""
+    return {
+        "no_cluster_api": refused(lambda: connect(cluster_api())),
+        "no_cluster_names": refused(lambda: socket.getaddrinfo("kubernetes.default.svc.cluster.local", 443)),
+        "no_service_account_token": not SECRETS.exists(),
+        "no_hypervisor_answers": refused(call_the_hypervisor),
+    }
+
+
+def cluster_api() -> tuple[str, int]:
+    return os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
 
 
 def files(told: dict[str, Any]) -> dict[str, bool]:
@@ -92,8 +116,13 @@ def privileges() -> dict[str, bool]:
 
 def main() -> None:
     told = json.loads((VOLUMES / "parameters.json").read_text(encoding="utf-8"))
-    findings = network(told) | files(told) | processes(told) | privileges()
-    (VOLUMES / "predictions" / "findings.json").write_text(json.dumps(findings), encoding="utf-8")
+    if told.get("control"):
+        findings = {"reaches_the_cluster_api": not refused(lambda: connect(cluster_api()))}
+    else:
+        findings = network(told) | files(told) | processes(told) | privileges()
+        findings |= cluster() if told.get("cluster") else {}
+    asked = {name: held for name, held in findings.items() if name not in told.get("not_asked", ())}
+    (VOLUMES / "predictions" / "findings.json").write_text(json.dumps(asked), encoding="utf-8")
 
 
 if __name__ == "__main__":

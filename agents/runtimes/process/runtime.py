@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,12 +11,13 @@ from pathlib import Path
 import structlog
 
 from agents.environments import EnvironmentCache
+from agents.errors import AgentError
 from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
 from agents.runtimes.process.cgroups import StepGroups, make_groups, sweep
 from agents.runtimes.process.spec import Surroundings, default_interpreter, launcher_spec
 from agents.runtimes.process.supervisor import Watched, supervise
-from agents.runtimes.protocol import RuntimeSetupError, StepOutcome, StepRequest
+from agents.runtimes.protocol import CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
 from api.schemas.border import Isolation, ProbeOutcome
 from cubes.contract import ContainerType
 
@@ -43,6 +44,7 @@ class ProcessRuntime:
         weaken: frozenset[str] = frozenset(),
     ) -> None:
         self.name = "process"
+        self.outlives_agent = False
         self._work, self._environments = work, environments
         self._allow_unisolated = allow_unisolated
         self._interpreter = interpreter or default_interpreter()
@@ -82,7 +84,7 @@ class ProcessRuntime:
             raise RuntimeSetupError(f"the process runtime runs Folder cubes, not {kind}: use a runtime for images")
         if request.task not in request.cube.contract.tasks:
             raise RuntimeSetupError(f"step {request.key!r} asks for {request.task.value!r}, which its cube has not")
-        environment = await asyncio.to_thread(self._environment, request)
+        environment = await asyncio.to_thread(self._environment, request.cube)
         limits = request.limits
         groups = make_groups(memory_bytes=limits.memory_bytes, processes=limits.processes)
         started = datetime.now(UTC)
@@ -98,6 +100,24 @@ class ProcessRuntime:
             error=ended.error,
             peak_memory_bytes=ended.peak_memory_bytes or None,
         )
+
+    async def holds(self, _key: str) -> bool:
+        """Never: a step ends with the agent that started it."""
+        return False
+
+    async def make_ready(self, cube: CubeBundle) -> None:
+        """Make the cube's Python environment while others compute."""
+        try:
+            await asyncio.to_thread(self._environment, cube)
+        except AgentError as error:
+            self._log.warning("a cube could not be made ready ahead of its turn", reason=str(error))
+
+    async def sweep(self, _keep: Collection[str]) -> int:
+        """Nothing to do: no step outlives its agent."""
+        return 0
+
+    def leave(self) -> None:
+        """Nothing to do: no step outlives its agent."""
 
     @contextmanager
     def _surroundings(self, environment: Path | None, groups: StepGroups) -> Iterator[Surroundings]:
@@ -126,8 +146,9 @@ class ProcessRuntime:
             limits=request.limits,
             outputs=tuple(request.volumes[name] for name in task.output_volumes),
             groups=groups,
+            tell=request.tell,
         )
 
-    def _environment(self, request: StepRequest) -> Path | None:
-        named = request.cube.contract.requirements
-        return None if named is None else self._environments.get(request.cube.folder / named)
+    def _environment(self, cube: CubeBundle) -> Path | None:
+        named = cube.contract.requirements
+        return None if named is None else self._environments.get(cube.folder / named)

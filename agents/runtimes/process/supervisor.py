@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from agents.runtimes.measure import disk_use, hidden_use, tree
 from agents.runtimes.process.cgroups import StepGroups
 from agents.runtimes.process.errors import namespaces_refused
 from agents.runtimes.protocol import Limits, RuntimeSetupError
+from agents.runtimes.telling import Teller
 from api.schemas.border import ErrorClass
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
@@ -35,6 +36,7 @@ class Watched:
     limits: Limits
     outputs: tuple[Path, ...]
     groups: StepGroups
+    tell: Callable[[str], None] | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ async def _start(step: Watched, told: int, written: int) -> asyncio.subprocess.P
 async def _watch(process: asyncio.subprocess.Process, output: int, step: Watched, ended: Ended) -> None:
     """Until the process is over or has passed a limit; the log is copied to its end."""
     exiting = asyncio.create_task(process.wait())
-    copying = asyncio.create_task(_copy_log(output, step.log, step.limits.log_bytes, ended))
+    copying = asyncio.create_task(_copy_log(output, step, ended))
     looking = asyncio.create_task(_look(process.pid, step, ended))
     waiting: set[asyncio.Task[Any]] = {exiting, copying, looking}
     try:
@@ -119,18 +121,21 @@ async def _watch(process: asyncio.subprocess.Process, output: int, step: Watched
         await asyncio.gather(exiting, copying, looking, return_exceptions=True)
 
 
-async def _copy_log(output: int, log: Path, limit: int, ended: Ended) -> None:
+async def _copy_log(output: int, step: Watched, ended: Ended) -> None:
     """Copy what the step writes, and stop when it is too much: the pipe then fills and the step is ended."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    teller = Teller(step.tell)
+    descriptor = os.open(step.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb", buffering=0) as file:
-        left = limit
+        left = step.limits.log_bytes
         async with _reading(output) as reader:
             while piece := await reader.read(_CHUNK):
                 file.write(piece[:left])
+                teller.feed(piece)
                 left -= len(piece)
                 if left < 0:
                     ended.error = ErrorClass.LOG_TOO_LARGE
                     return
+    teller.end()
 
 
 @asynccontextmanager

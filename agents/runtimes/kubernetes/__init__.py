@@ -1,0 +1,1 @@
+"""The `kubernetes` runtime: every step is one hardened Job, watched to its end."""

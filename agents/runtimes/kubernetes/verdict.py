@@ -1,0 +1,194 @@
+"""What a pod's status means for its step: it waits and why, it runs, or it is over and how. Tables, no cluster.
+
+Kubernetes' own reason always goes along; the class says whose fault it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from api.schemas.border import ErrorClass
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not running yet."""
+
+    reason: str
+    hopeless: ErrorClass | None = None
+    """What it will count as, should it last: no node could ever take it, no registry gives the image."""
+    final: bool = False
+    """Waiting longer cannot help."""
+    scheduled: bool = False
+    """A node has taken the pod: what it waits for now is its image and its volumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The step ended. `error` is None when its program ran to its own end, whatever the exit code."""
+
+    exit_code: int | None
+    error: ErrorClass | None = None
+    reason: str = ""
+    started_at: datetime | None = None
+
+
+Verdict = Waiting | Running | Over
+CREATED: Final = Waiting("the pod is being created")
+
+_POD_REASONS: Final[Mapping[str, ErrorClass]] = {
+    "Evicted": ErrorClass.EVICTED,
+    "Preempting": ErrorClass.EVICTED,
+    "DeadlineExceeded": ErrorClass.DEADLINE,
+    "NodeLost": ErrorClass.NODE_LOST,
+    "NodeShutdown": ErrorClass.NODE_LOST,
+    "Shutdown": ErrorClass.NODE_LOST,
+    "Terminated": ErrorClass.NODE_LOST,
+    "UnexpectedAdmissionError": ErrorClass.UNSCHEDULABLE,
+    "NodeAffinity": ErrorClass.UNSCHEDULABLE,
+}
+_DISRUPTIONS: Final[Mapping[str, ErrorClass]] = {
+    "EvictionByEvictionAPI": ErrorClass.EVICTED,
+    "PreemptionByScheduler": ErrorClass.EVICTED,
+    "TerminationByKubelet": ErrorClass.EVICTED,
+    "DeletionByTaintManager": ErrorClass.NODE_LOST,
+    "DeletionByPodGC": ErrorClass.NODE_LOST,
+}
+_TERMINATED: Final[Mapping[str, ErrorClass]] = {
+    "OOMKilled": ErrorClass.MEMORY,
+    "StartError": ErrorClass.CANNOT_START,
+    "ContainerCannotRun": ErrorClass.CANNOT_START,
+    "ContainerStatusUnknown": ErrorClass.NODE_LOST,
+}
+_WAITING: Final[Mapping[str, ErrorClass]] = {
+    "InvalidImageName": ErrorClass.IMAGE_UNAVAILABLE,
+    "ErrImageNeverPull": ErrorClass.IMAGE_UNAVAILABLE,
+    "ImageInspectError": ErrorClass.IMAGE_UNAVAILABLE,
+    "SignatureValidationFailed": ErrorClass.IMAGE_UNAVAILABLE,
+    "CreateContainerConfigError": ErrorClass.CANNOT_START,
+    "CreateContainerError": ErrorClass.CANNOT_START,
+    "RunContainerError": ErrorClass.CANNOT_START,
+}
+_PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"})
+_FINAL_WORDS: Final = (
+    "not found", "manifest unknown", "unauthorized", "authentication required", "denied", "forbidden", "digest",
+    "no match for platform",
+)  # fmt: skip
+"""What a registry says that it will say again. Anything else may be the network."""
+_OWN_DISK: Final = ("usage of emptydir", "local ephemeral storage usage", "ephemeral local storage usage")
+_NO_HELP: Final = "preemption is not helpful"
+_QUOTA: Final = "exceeded quota"
+
+
+def judge(pod: Json) -> Verdict:
+    """What a pod's status says."""
+    status = pod.get("status", {})
+    containers: list[Json] = status.get("containerStatuses") or [{}]
+    container: Json = containers[0].get("state", {})
+    ended: Json | None = container.get("terminated")
+    if ended is not None and ended.get("exitCode") == 0 and status.get("reason") not in _POD_REASONS:
+        return Over(0, started_at=_moment(ended.get("startedAt")))
+    if (taken := _taken_away(pod)) is not None:
+        return taken
+    if ended is not None:
+        return _terminated(ended, deleted="deletionTimestamp" in pod["metadata"])
+    if status.get("phase") == "Failed":
+        return Over(None, ErrorClass.CANNOT_START, _words(status))
+    if "running" in container:
+        return Running(_moment(container["running"].get("startedAt")))
+    return _waiting(status, container.get("waiting", {}))
+
+
+def gone(last: Json | None) -> Over:
+    """The pod is no more. `last` is how it was last seen."""
+    seen = None if last is None else judge(last)
+    if isinstance(seen, Over):
+        return seen
+    return Over(None, ErrorClass.POD_DELETED, "the pod was deleted while its step was not over")
+
+
+def not_created(message: str) -> Waiting:
+    """The Job controller could not make the pod; `message` is that of its event."""
+    if _QUOTA in message.lower():
+        return Waiting(message)
+    return Waiting(message, ErrorClass.REFUSED)
+
+
+def job_failed(job: Json) -> Over | None:
+    """What a Job's own end says of a step whose pod is not to be seen."""
+    for condition in job.get("status", {}).get("conditions", ()):
+        if condition["type"] == "Failed" and condition["status"] == "True":
+            late = condition.get("reason") == "DeadlineExceeded"
+            return Over(None, ErrorClass.DEADLINE if late else ErrorClass.POD_DELETED, _words(condition))
+    return None
+
+
+def _taken_away(pod: Json) -> Over | None:
+    """Whether the pod was ended by the cluster rather than by itself."""
+    status = pod.get("status", {})
+    reason = status.get("reason", "")
+    if reason in _POD_REASONS or reason.startswith("OutOf"):
+        error = _POD_REASONS.get(reason, ErrorClass.UNSCHEDULABLE)
+        own = any(words in str(status.get("message", "")).lower() for words in _OWN_DISK)
+        return Over(None, ErrorClass.DISK if error == ErrorClass.EVICTED and own else error, _words(status))
+    for condition in status.get("conditions", ()):
+        disrupted = condition["type"] == "DisruptionTarget" and condition["status"] == "True"
+        if disrupted and _has_ended(pod):
+            return Over(None, _DISRUPTIONS.get(condition.get("reason", ""), ErrorClass.EVICTED), _words(condition))
+    return None
+
+
+def _has_ended(pod: Json) -> bool:
+    status = pod.get("status", {})
+    states = [item.get("state", {}) for item in status.get("containerStatuses", ())]
+    return status.get("phase") == "Failed" or all("running" not in state for state in states)
+
+
+def _terminated(ended: Json, *, deleted: bool) -> Over:
+    code, started = ended.get("exitCode"), _moment(ended.get("startedAt"))
+    error = _TERMINATED.get(ended.get("reason", ""))
+    if error is not None:
+        return Over(None, error, _words(ended), started)
+    if deleted:
+        return Over(None, ErrorClass.POD_DELETED, f"the pod was deleted; its program ended with {code}", started)
+    return Over(code, None, _words(ended), started)
+
+
+def _waiting(status: Json, waiting: Json) -> Waiting:
+    reason = waiting.get("reason", "")
+    if reason in _WAITING:
+        return Waiting(_words(waiting), _WAITING[reason], final=True, scheduled=True)
+    if reason in _PULLING:
+        final = any(word in str(waiting.get("message", "")).lower() for word in _FINAL_WORDS)
+        return Waiting(_words(waiting), ErrorClass.IMAGE_UNAVAILABLE, final=final, scheduled=True)
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled":
+            if condition["status"] == "False":
+                return _unscheduled(condition)
+            return Waiting("its image and volumes are being made ready", scheduled=True)
+    return CREATED
+
+
+def _unscheduled(condition: Json) -> Waiting:
+    """No node yet. Where preemption helps on none, no node could take it even if it were empty."""
+    message = str(condition.get("message", ""))
+    helpful = message.lower().rpartition("preemption: ")[2].count("no preemption victims found")
+    never = _NO_HELP in message.lower() and not helpful
+    return Waiting(_words(condition), ErrorClass.UNSCHEDULABLE if never else None)
+
+
+def _words(said: Json) -> str:
+    """Kubernetes' own reason and message."""
+    return ": ".join(str(said[key]) for key in ("reason", "message") if said.get(key))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
