@@ -1,5 +1,6 @@
 """Metrics: what a metrics cube may report, and how its report is read."""
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
@@ -29,3 +30,14 @@ class MetricSchema(BaseModel):
     maximum: float | None = None
     unit: str = Field(default="1", max_length=20)
     decomposable: bool = False
+
+    def allows(self, number: float) -> bool:
+        """Whether a number lies within the range; NaN always does: a metric may be undefined."""
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        return math.isnan(number) or low <= number <= high
+
+    def is_bounded_well(self) -> bool:
+        """Whether the bounds are finite, and the lower is below the upper."""
+        bounds = [bound for bound in (self.minimum, self.maximum) if bound is not None]
+        return all(math.isfinite(bound) for bound in bounds) and bounds == sorted(set(bounds))

@@ -1,6 +1,5 @@
 """Reports: what metrics cubes and preparators write, read as what strangers wrote."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -68,10 +67,8 @@ def _number(schema: MetricSchema, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ReportError(f"metric {schema.name!r} is not a number")
     number = float(value)
-    low = -math.inf if schema.minimum is None else schema.minimum
-    high = math.inf if schema.maximum is None else schema.maximum
-    if not math.isnan(number) and not low <= number <= high:
-        raise ReportError(f"metric {schema.name!r} is {number}, outside {low} to {high}")
+    if not schema.allows(number):
+        raise ReportError(f"metric {schema.name!r} is {number}, outside {schema.minimum} to {schema.maximum}")
     return number
 
 

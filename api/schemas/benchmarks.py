@@ -4,11 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from api.schemas.common import Line, MetricNumber, Name, Reason, Stamped, Strict, Text
+from api.schemas.common import Email, Id, Line, MetricNumber, Name, Note, Reason, Stamped, Strict, Text
 from cubes.digests import Digest
-from cubes.metrics import MetricSchema
+from cubes.metrics import MetricName, MetricSchema
 
 
 class BenchmarkState(StrEnum):
@@ -29,7 +29,7 @@ class AssociationPolicy(Strict):
     """Who may join without waiting for the committee. `allow_list` holds e-mail addresses of owners."""
 
     auto_approval: AutoApproval = AutoApproval.NEVER
-    allow_list: list[str] = Field(default=[], max_length=1_000)
+    allow_list: list[Email] = Field(default=[], max_length=1_000)
     quorum: int = Field(default=1, ge=1, le=50)
 
 
@@ -44,10 +44,10 @@ class BenchmarkCreate(Strict):
     inclusion_criteria: Text
     documentation: Text
     metrics: list[MetricSchema] = Field(min_length=1, max_length=50)
-    primary_metric: Name
-    preparator_cube_id: int
-    metrics_cube_id: int
-    reference_model_id: int | None = None
+    primary_metric: MetricName
+    preparator_cube_id: Id
+    metrics_cube_id: Id
+    reference_model_id: Id | None = None
     demo_dataset_digest: Digest
     """Digest of a `.tar` with `paths.yaml` at its root, uploaded before to `/blobs`."""
     minimum_cases: int = Field(default=1, ge=1)
@@ -55,6 +55,20 @@ class BenchmarkCreate(Strict):
     dataset_policy: AssociationPolicy = AssociationPolicy()
     model_owner_consent: bool = False
     """Whether a model's results are shown to others only after its owner consented."""
+
+    @model_validator(mode="after")
+    def _metrics_fit(self) -> "BenchmarkCreate":
+        names = [metric.name for metric in self.metrics]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"the metric {min(twice)!r} is listed twice")
+        if self.primary_metric not in names:
+            raise ValueError(f"the primary metric {self.primary_metric!r} is none of {', '.join(names)}")
+        for metric in self.metrics:
+            if not metric.is_bounded_well():
+                raise ValueError(
+                    f"the metric {metric.name!r} has bounds that no number lies between: leave out what is open"
+                )
+        return self
 
 
 class BenchmarkPolicyUpdate(Strict):
@@ -87,7 +101,13 @@ class BenchmarkPublic(Stamped):
 
 
 class CommitteeMember(Strict):
-    user_id: int
+    user_id: Id
+
+
+class MetricsCubeUpdate(Strict):
+    """Another metrics cube for an approved benchmark: sites score again what they have inferred."""
+
+    metrics_cube_id: Id
 
 
 class AssociationKind(StrEnum):
@@ -109,15 +129,17 @@ class Compatibility(Strict):
     model_digest: Digest
     metrics_digest: Digest
     metrics: dict[str, MetricNumber] = Field(max_length=50)
-    finished_at: datetime
+    finished_at: AwareDatetime
 
 
 class AssociationCreate(Strict):
-    benchmark_id: int
+    """A model or a dataset for a benchmark: asked for by its owner, or an invitation by the committee."""
+
+    benchmark_id: Id
     kind: AssociationKind
-    subject_id: int
+    subject_id: Id
     """The model's or the dataset's identifier."""
-    note: str = Field(default="", max_length=2_000)
+    note: Note = ""
     compatibility: Compatibility | None = None
 
 
@@ -127,6 +149,8 @@ class AssociationPublic(Stamped):
     subject_id: int
     subject_name: str
     requested_by: int
+    invited: bool
+    """Whether the committee asked and the owner decides; otherwise it is the other way round."""
     note: str
     compatibility: Compatibility | None
     state: AssociationState
@@ -143,6 +167,10 @@ class AssociationChange(Strict):
     by: int | None
     """The person; none when the benchmark's own policy approved."""
     reason: str
+
+
+class Withdrawal(Strict):
+    reason: Reason
 
 
 class PriorityUpdate(Strict):
@@ -177,6 +205,8 @@ class GatePublic(Stamped):
     title: str
     shown: dict[str, Any]
     digest: Digest
+    revision: int
+    """Grows whenever what is shown changes; decisions about an earlier revision do not count."""
     requested_by: int
     quorum: int
     approvals: int
@@ -194,6 +224,7 @@ class DecisionCreate(Strict):
 
 class DecisionPublic(Stamped):
     gate_id: int
+    revision: int
     user_id: int | None
     user_name: str
     """Who decided; the benchmark's policy when nobody had to."""
@@ -203,28 +234,49 @@ class DecisionPublic(Stamped):
 
 
 class FlowRunUpdate(Strict):
-    flow_run_id: str = Field(max_length=64)
+    flow_run_id: str = Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z-]+$")
+
+
+class Aggregation(StrEnum):
+    """How a metric's number for a model comes from those of its datasets."""
+
+    POOLED = "pooled_over_cases"
+    """The metric of all cases together: exact, because the metric is a mean over cases."""
+    WEIGHTED_MEAN = "mean_over_datasets_weighted_by_cases"
+    """Not the metric of all cases together, which nobody can know without them: the mean of the datasets' own values."""
 
 
 class LeaderboardRow(Strict):
     rank: int
-    """Rows whose primary metric is equal share a rank."""
+    """Equal primary metrics share a rank; models that did not run on every measured dataset come last."""
     model_id: int
     model_name: str
     sites: int
     cases: int
+    complete: bool
+    """Whether the model has a result on every dataset that any model has one on."""
     metrics: dict[str, MetricNumber]
-    """Means over datasets, weighted by their number of cases."""
+    """By the leaderboard's `method`; NaN where it is not defined."""
     per_dataset: dict[str, dict[str, MetricNumber]]
-    """Dataset name to its own metrics."""
+    """`site/dataset` to its own metrics."""
     isolated: bool
     """Whether every result behind the row was made under proven isolation."""
 
 
 class Leaderboard(Strict):
+    """Ranks by the primary metric in its direction; what is not a number comes last."""
+
     benchmark_id: int
     benchmark_name: str
     primary_metric: str
     metrics: list[MetricSchema]
+    method: dict[str, Aggregation]
+    """Each metric's way from datasets to a model. A dataset on which a metric is defined for no model does not count for it."""
+    sites: int
+    """Of the datasets that any model has a result on."""
+    cases: int
+    """Of these datasets."""
+    withheld: int
+    """Ranked models that are not shown: their owners have not consented."""
     released_at: datetime | None
     rows: list[LeaderboardRow]

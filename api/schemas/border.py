@@ -3,14 +3,17 @@
 Nothing else does. `PAYLOADS` is that list; the site's sender and the registry's routes both go by it.
 """
 
-from datetime import datetime
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
 
-from api.schemas.common import Count, Line, MetricNumber, Name, Strict
+from api.schemas.benchmarks import Verdict
+from api.schemas.common import Count, Id, Line, MetricNumber, Name, Note, Strict
 from cubes.digests import Digest, canonical
+from cubes.metrics import MetricName
 
 MAX_PAYLOAD_BYTES: Final = 256 * 1024
 MAX_STATISTICS_BYTES: Final = 128 * 1024
@@ -37,13 +40,19 @@ class ProbeOutcome(Strict):
     isolation: Isolation
     checks: dict[Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")], bool] = Field(max_length=40)
     """Check name to whether it held; the positive controls are among them."""
-    probed_at: datetime
+    probed_at: AwareDatetime
+
+
+class Received(Strict):
+    """The registry's answer to a payload: what it is called there."""
+
+    id: int
 
 
 class Heartbeat(Strict):
     """I am alive, this is my version, so much waits; how far the audit chain I keep a head of has come."""
 
-    sent_at: datetime
+    sent_at: AwareDatetime
     agent_version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.+-]{1,40}$")]
     running: Count
     waiting_gates: Count
@@ -54,10 +63,12 @@ class SiteDecision(Strict):
     """Who at the site allowed a payload, bound to the digest of what they were shown."""
 
     gate: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
+    verdict: Verdict
+    """Only an approval lets anything go; it stands here so that the registry can say so too."""
     person: Line
-    decided_at: datetime
+    decided_at: AwareDatetime
     digest: Digest
-    reason: str = Field(max_length=2_000)
+    reason: Note
 
 
 class DatasetRegistration(Strict):
@@ -65,7 +76,7 @@ class DatasetRegistration(Strict):
 
     name: Name
     title: Line
-    benchmark_id: int
+    benchmark_id: Id
     preparator_digest: Digest
     root: Digest
     data_root: Digest
@@ -78,8 +89,7 @@ class DatasetRegistration(Strict):
     @model_validator(mode="after")
     def _statistics_are_small(self) -> "DatasetRegistration":
         if len(canonical(self.statistics)) > MAX_STATISTICS_BYTES:
-            msg = f"statistics are larger than {MAX_STATISTICS_BYTES} bytes: aggregate them further in the preparator"
-            raise ValueError(msg)
+            raise ValueError(f"statistics over {MAX_STATISTICS_BYTES} bytes: aggregate them further in the preparator")
         return self
 
 
@@ -137,16 +147,24 @@ class ExecutionEvent(Strict):
 
     execution: Digest
     """The execution's identity."""
-    benchmark_id: int
-    model_id: int
-    dataset_id: int
+    benchmark_id: Id
+    model_id: Id
+    dataset_id: Id
     step: Step
     state: ExecutionState
     attempt: int = Field(ge=1, le=1_000)
-    started_at: datetime
-    finished_at: datetime | None = None
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
     exit_code: int | None = Field(default=None, ge=-256, le=256)
     error_class: ErrorClass | None = None
+
+    @model_validator(mode="after")
+    def _is_one_story(self) -> "ExecutionEvent":
+        if (self.state == ExecutionState.RUNNING) != (self.finished_at is None):
+            raise ValueError("a step has a finished_at exactly when it is no longer running")
+        if (self.state == ExecutionState.FAILED) != (self.error_class is not None):
+            raise ValueError("a step has an error_class exactly when it failed")
+        return self
 
 
 class ApprovedResult(Strict):
@@ -155,16 +173,16 @@ class ApprovedResult(Strict):
     execution: Digest
     score: Digest
     """The score's identity: the execution's and the metrics cube's."""
-    benchmark_id: int
-    model_id: int
-    dataset_id: int
+    benchmark_id: Id
+    model_id: Id
+    dataset_id: Id
     model_digest: Digest
     metrics_digest: Digest
     dataset_root: Digest
-    metrics: dict[Name, MetricNumber] = Field(min_length=1, max_length=50)
+    metrics: dict[MetricName, MetricNumber] = Field(min_length=1, max_length=50)
     cases: Count
-    started_at: datetime
-    finished_at: datetime
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
     probe: ProbeOutcome
     decision: SiteDecision
 
@@ -175,7 +193,10 @@ PAYLOADS: Final[dict[PayloadKind, type[Strict]]] = {
     PayloadKind.EXECUTION_EVENT: ExecutionEvent,
     PayloadKind.RESULT: ApprovedResult,
 }
-NEEDS_DECISION: Final = frozenset({PayloadKind.DATASET, PayloadKind.RESULT})
+NEEDS_DECISION: Final[Mapping[PayloadKind, str]] = MappingProxyType(
+    {PayloadKind.DATASET: "register_dataset", PayloadKind.RESULT: "release_results"}
+)
+"""What leaves a site only after a person there approved it, and the gate at which they did."""
 
 
 def parse_payload(kind: PayloadKind, body: Any) -> Strict:

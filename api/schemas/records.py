@@ -26,7 +26,8 @@ class DatasetPublic(Stamped):
     cases: int
     statistics: dict[str, JsonValue] | None
     """None for those who are neither the data owner nor on a committee that the dataset asked to join."""
-    decision: SiteDecision
+    decision: SiteDecision | None
+    """None for the same."""
 
 
 class ExecutionPublic(Stamped):
