@@ -12,6 +12,15 @@ from api.core.audit import AuditLog
 from api.core.database import SessionDep
 from api.core.limits import BodyLimit
 from api.core.settings import RegistrySettings
+from api.migrations import require_current
+from api.nouns.audit import routes as audit
+from api.nouns.blobs import routes as blobs
+from api.nouns.blobs.store import BlobStore
+from api.nouns.cubes import routes as cubes
+from api.nouns.models import routes as models
+from api.nouns.people import routes as people
+from api.nouns.sites import routes as sites
+from api.nouns.tokens import routes as tokens
 from api.storage.engine import make_engine
 
 health = APIRouter(tags=["health"])
@@ -24,7 +33,16 @@ def read_health(session: SessionDep) -> dict[str, str]:
     return {"status": "ok", "version": version("assay")}
 
 
-ROUTERS = (health,)
+ROUTERS = (
+    health,
+    people.router,
+    tokens.router,
+    sites.router,
+    blobs.router,
+    cubes.router,
+    models.router,
+    audit.router,
+)
 
 
 def create_app(settings: RegistrySettings) -> FastAPI:
@@ -32,12 +50,14 @@ def create_app(settings: RegistrySettings) -> FastAPI:
 
     Raises:
         SettingsError: unsafe or incomplete settings.
+        MigrationError: the database is of another version.
         RuntimeError: a route has no row in the permission matrix.
     """
     audit_key = settings.audit_key()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.blobs.discard_left_overs()
         yield
         app.state.engine.dispose()
 
@@ -49,7 +69,9 @@ def create_app(settings: RegistrySettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.settings, app.state.engine, app.state.audit = settings, make_engine(settings.url), AuditLog(audit_key)
+    app.state.settings, app.state.audit, app.state.blobs = settings, AuditLog(audit_key), BlobStore(settings.blobs)
+    app.state.engine = make_engine(settings.url)
+    require_current(app.state.engine)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

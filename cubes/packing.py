@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,21 @@ from cubes.errors import PackError
 
 _SKIPPED: Final = frozenset({"__pycache__", ".git", ".DS_Store"})
 _CHUNK: Final = 1 << 20
+
+
+MAX_HEADER_BYTES: Final = 1 << 20
+_EXTENDED: Final = frozenset(
+    {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+)
+
+
+class BoundedTarInfo(tarfile.TarInfo):
+    """Entries whose extended headers are small: `tarfile` reads a header as a whole, however large it says it is."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]  # private, the same since Python 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +70,18 @@ def pack_folder(folder: Path, target: Path) -> Packed:
     return Packed(digest_file(target), target.stat().st_size, len(names))
 
 
-def unpack(archive: Path, target: Path, limits: UnpackLimits) -> None:
+def unpack(archive: Path, target: Path, limits: UnpackLimits, *, contents: Collection[str] | None = None) -> None:
     """Unpack a `.tar` or `.tar.gz` into a new folder; when anything is wrong, nothing is left.
 
     Regular files and folders alone; every name relative and clean, none twice; files are made anew below a folder that
     nobody else knows.
+
+    Args:
+        archive: the packed file.
+        target: the folder; must not exist.
+        limits: how much it may become.
+        contents: write the content of these files alone and leave the others empty; the archive must then be a `.tar`,
+            in which the rest is skipped without being read.
 
     Raises:
         PackError: says which entry, and why.
@@ -69,8 +91,8 @@ def unpack(archive: Path, target: Path, limits: UnpackLimits) -> None:
     fresh = target.with_name(f".{target.name}.{uuid4().hex}")
     fresh.mkdir(mode=0o700, parents=True)
     try:
-        with _opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            _unpack_all(tar, fresh, limits)
+        with _opened(archive, contents) as tar:
+            _unpack_all(tar, fresh, limits, contents)
         fresh.rename(target)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
         raise PackError(f"{archive.name!r} cannot be unpacked: {error}") from error
@@ -113,7 +135,17 @@ def _add(tar: tarfile.TarFile, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[IO[bytes]]:
+def _opened(archive: Path, contents: Collection[str] | None) -> Iterator[tarfile.TarFile]:
+    if contents is not None:
+        with tarfile.open(archive, mode="r:", tarinfo=BoundedTarInfo) as tar:
+            yield tar
+        return
+    with _plain(archive) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedTarInfo) as tar:
+        yield tar
+
+
+@contextmanager
+def _plain(archive: Path) -> Iterator[IO[bytes]]:
     with archive.open("rb") as raw:
         magic = raw.read(2)
         raw.seek(0)
@@ -124,7 +156,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
             yield raw
 
 
-def _unpack_all(tar: tarfile.TarFile, target: Path, limits: UnpackLimits) -> None:
+def _unpack_all(tar: tarfile.TarFile, target: Path, limits: UnpackLimits, contents: Collection[str] | None) -> None:
     count = total = 0
     for member in tar:
         count, total = count + 1, total + member.size
@@ -136,7 +168,7 @@ def _unpack_all(tar: tarfile.TarFile, target: Path, limits: UnpackLimits) -> Non
         if member.isdir():
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
         elif member.isreg():
-            _write(tar, member, path)
+            _write(tar, member, path, whole=contents is None or path.relative_to(target).as_posix() in contents)
         else:
             raise PackError(f"{member.name!r} is neither a file nor a folder: links and devices are not unpacked")
 
@@ -149,7 +181,7 @@ def _safe_name(member: tarfile.TarInfo, limits: UnpackLimits) -> PurePosixPath:
     return parts
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, *, whole: bool) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     source = tar.extractfile(member)
     if source is None:
@@ -160,4 +192,5 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     except FileExistsError:
         raise PackError(f"{member.name!r} appears twice in the archive") from None
     with os.fdopen(descriptor, "wb") as file:
-        shutil.copyfileobj(source, file, _CHUNK)
+        if whole:
+            shutil.copyfileobj(source, file, _CHUNK)

@@ -52,7 +52,7 @@ def issue(
     *,
     label: str,
     scopes: list[Scope],
-    days: int,
+    life: timedelta,
     user_id: int | None = None,
     site_id: int | None = None,
 ) -> tuple[Token, str]:
@@ -64,7 +64,7 @@ def issue(
         site_id=site_id,
         scopes=sorted({scope.value for scope in scopes}),
         secret_hash=hash_secret(secret),
-        expires_at=now() + timedelta(days=days),
+        expires_at=now() + life,
     )
     session.add(token)
     session.flush()

@@ -25,6 +25,8 @@ class Role(StrEnum):
     """On the committee of the benchmark that the path names or that what it names belongs to."""
     OWNER = "owner"
     """Owns what the path names: the person, or a person of the organization whose site it belongs to."""
+    READER = "reader"
+    """May have the file that the path names (`api.nouns.blobs.rules`)."""
     APPROVER = "approver"
     """May decide at the gate that the path names."""
 
@@ -43,5 +45,38 @@ def may(*roles: Role, scope: Scope | None = None) -> Rule:
 MATRIX: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
     {
         ("GET", "/v1/health"): may(Role.ANYONE),
+        # People, sites and their tokens
+        ("GET", "/v1/organizations"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("POST", "/v1/organizations"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("GET", "/v1/organizations/{organization_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("GET", "/v1/users"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("POST", "/v1/users"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("GET", "/v1/users/me"): may(Role.USER, scope=Scope.READ),
+        ("GET", "/v1/users/{user_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("POST", "/v1/users/{user_id}/activate"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("POST", "/v1/users/{user_id}/deactivate"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("GET", "/v1/users/{user_id}/tokens"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.READ),
+        ("POST", "/v1/users/{user_id}/tokens"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("GET", "/v1/tokens"): may(Role.USER, scope=Scope.READ),
+        ("POST", "/v1/tokens"): may(Role.USER, scope=Scope.WRITE),
+        ("POST", "/v1/tokens/{token_id}/revoke"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("GET", "/v1/sites"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("POST", "/v1/sites"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("GET", "/v1/sites/{site_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("GET", "/v1/sites/{site_id}/tokens"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.READ),
+        ("POST", "/v1/sites/{site_id}/tokens"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.WRITE),
+        # Files, cubes and models
+        ("PUT", "/v1/blobs/{digest}"): may(Role.USER, scope=Scope.WRITE),
+        ("GET", "/v1/blobs/{digest}"): may(Role.READER, scope=Scope.READ),
+        ("GET", "/v1/cubes"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("POST", "/v1/cubes"): may(Role.USER, scope=Scope.WRITE),
+        ("GET", "/v1/cubes/{cube_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("GET", "/v1/models"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("POST", "/v1/models"): may(Role.USER, scope=Scope.WRITE),
+        ("GET", "/v1/models/{model_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        # The audit log
+        ("GET", "/v1/audit"): may(Role.ADMINISTRATOR, scope=Scope.READ),
+        ("GET", "/v1/audit/head"): may(Role.USER, Role.SITE, Role.SERVICE, scope=Scope.READ),
+        ("GET", "/v1/audit/verification"): may(Role.USER, Role.SITE, Role.SERVICE, scope=Scope.READ),
     }
 )

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from api.client.noun import Noun
+from api.client.noun import Listed, Noun
 from api.schemas.people import SiteCreate, SitePublic, TokenCreate, TokenIssued, TokenPublic, UserCreate, UserPublic
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Users(Noun[UserPublic, UserCreate]):
 
     def tokens(self) -> "List[TokenPublic]":
         """One's own tokens, newest first."""
-        return self._transport.get("/v1/tokens", list[TokenPublic])
+        return list(Listed(self._transport, "/v1/tokens", TokenPublic).all())
 
     def revoke_token(self, token_id: int) -> TokenPublic:
         """End a token now: one's own, or as an administrator anybody's."""
@@ -54,4 +54,4 @@ class Sites(Noun[SitePublic, SiteCreate]):
 
     def tokens(self, site_id: int) -> "List[TokenPublic]":
         """A site's tokens, newest first."""
-        return self._transport.get(f"{self._path}/{site_id}/tokens", list[TokenPublic])
+        return list(Listed(self._transport, f"{self._path}/{site_id}/tokens", TokenPublic).all())
