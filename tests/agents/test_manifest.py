@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.errors import DatasetChangedError, InvalidInputError
-from agents.manifest import FileEntry, Manifest, build_manifest, verify_manifest
+from agents.manifest import FileEntry, Manifest, build_manifest, entries_of, verify_manifest, walk
+from cubes.digests import digest_bytes, digest_of
 
 
 @pytest.fixture
@@ -107,3 +108,25 @@ def test_roots_are_equal_exactly_when_the_parts_are(
     one = Manifest(parts={"data": data, "labels": labels})
     two = Manifest(parts={"data": other_data, "labels": other})
     assert (one.root == two.root) == (dict(one.parts) == dict(two.parts))
+
+
+@given(st.lists(st.builds(FileEntry, path=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
+    size=st.integers(0, 2**53 - 1), sha256=st.just("sha256:" + "0" * 64)), max_size=3))  # fmt: skip
+def test_the_root_of_a_part_is_the_digest_of_its_canonical_form(entries: list[FileEntry]) -> None:
+    plain = [[entry.path, entry.size, entry.sha256] for entry in entries]
+    assert Manifest(parts={"data": tuple(entries)}).root_of("data") == digest_of(plain)
+
+
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "growing").write_text("first")
+    found = list(walk(tmp_path))
+    (tmp_path / "growing").write_text("second")
+    with pytest.raises(InvalidInputError, match="'growing' was written to"):
+        entries_of(tmp_path, found)
+
+
+def test_large_files_are_read_to_their_end(tmp_path: Path) -> None:
+    content = os.urandom(3 * 2**20 + 17)
+    (tmp_path / "large").write_bytes(content)
+    (entry,) = build_manifest({"data": tmp_path}).parts["data"]
+    assert (entry.size, entry.sha256) == (len(content), digest_bytes(content))
