@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.errors import HomeError
+from agents.runtimes.kubernetes.settings import KubernetesSettings
 
 HOME_VERSION: Final = 1
 
@@ -25,6 +26,8 @@ class SiteSettings(BaseModel):
     registry_url: str
     slots: int = Field(default=2, ge=1, le=256)
     """How many steps run at once."""
+    gpu_slots: int = Field(default=0, ge=0, le=256)
+    """How many steps that need a GPU run at once, beside those that need none; zero counts them all as one."""
     poll_s: float = Field(default=15.0, ge=0.1, le=3600)
     """Seconds between two looks at the registry."""
     heartbeat_s: float = Field(default=60.0, ge=1, le=3600)
@@ -38,6 +41,14 @@ class SiteSettings(BaseModel):
     """Ask for outstanding executions by itself; a person still decides at the gate."""
     memory_mib: int = Field(default=4096, ge=64)
     deadline_s: float = Field(default=3600.0, gt=0)
+    runtime: Literal["process", "kubernetes"] = "process"
+    kubernetes: KubernetesSettings | None = None
+
+    @model_validator(mode="after")
+    def _kubernetes_is_described(self) -> "SiteSettings":
+        if self.runtime == "kubernetes" and self.kubernetes is None:
+            raise ValueError('runtime = "kubernetes" needs a [kubernetes] table: namespace, image, volumes')
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +145,7 @@ def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
     home.path.chmod(0o700)
     home.folder("secrets")
     write_private(home.token_file, token + "\n")
-    lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(exclude_none=True).items()]
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(mode="json", exclude_none=True).items()]
     write_private(home.settings_file, "\n".join(lines) + "\n")
     return home
 
@@ -159,4 +170,8 @@ def _toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(str(value), ensure_ascii=False)  # a basic string of TOML is written as one of JSON is

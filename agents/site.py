@@ -2,23 +2,45 @@
 
 import asyncio
 import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from weakref import WeakKeyDictionary
 
+from agents.attempts import abandoned, keys_under_way
 from agents.border import Border
 from agents.cube_store import CubeStore
 from agents.environments import EnvironmentCache
 from agents.errors import HomeError, StepFailedError
 from agents.home import Home, write_private
 from agents.runtimes.process import ProcessRuntime
-from agents.runtimes.protocol import MIB, Limits, Runtime
+from agents.runtimes.protocol import MIB, CubeBundle, Limits, Runtime
+from agents.runtimes.surroundings import gpus_of
 from agents.store import Store
 from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
 from api.schemas.records import SiteWork
+from cubes.contract import Task
 
 HOME_VARIABLE = "ASSAY_SITE_HOME"
+
+
+class Slots:
+    """How many steps run at once, within one event loop. Steps that need a GPU may have slots of their own.
+
+    Then the evaluation of one model, which needs none, runs beside the next model's inference.
+    """
+
+    def __init__(self, steps: int, gpu_steps: int) -> None:
+        self._steps = asyncio.Semaphore(steps)
+        self._gpu_steps = asyncio.Semaphore(gpu_steps) if gpu_steps else self._steps
+        self.preparing = asyncio.Semaphore(1)
+        """One image or environment at a time is made ready ahead of its turn."""
+
+    def of(self, task: Task) -> asyncio.Semaphore:
+        return self._gpu_steps if gpus_of(task) else self._steps
 
 
 class Site:
@@ -32,7 +54,9 @@ class Site:
         self.home = Home(path.resolve())
         self.settings = self.home.settings()
         self.store = Store(self.home.store_file)
-        self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+        self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, Slots] = WeakKeyDictionary()
+        self.leaving = False
+        """The agent is about to stop: steps that outlive it go on, whatever is cancelled from now on."""
 
     @cached_property
     def border(self) -> Border:
@@ -48,17 +72,46 @@ class Site:
 
     @cached_property
     def runtime(self) -> Runtime:
+        settings = self.settings
+        if settings.kubernetes is not None and settings.runtime == "kubernetes":
+            # Its client takes seconds to import, and most sites do without.
+            from agents.runtimes.kubernetes.runtime import KubernetesRuntime  # noqa: PLC0415
+
+            return KubernetesRuntime(self.home.path, settings.site, settings.kubernetes, self.environments)
         return ProcessRuntime(
             self.home.folder("work"), self.environments, allow_unisolated=self.settings.allow_unisolated
         )
 
     @property
-    def slots(self) -> asyncio.Semaphore:
+    def slots(self) -> Slots:
         """As many steps as may run at once, whatever flow they belong to."""
         loop = asyncio.get_running_loop()
         if loop not in self._slots:
-            self._slots[loop] = asyncio.Semaphore(self.settings.slots)
+            self._slots[loop] = Slots(self.settings.slots, self.settings.gpu_slots)
         return self._slots[loop]
+
+    @asynccontextmanager
+    async def turn(self, cube: CubeBundle, task: Task) -> AsyncIterator[None]:
+        """Wait for a slot; meanwhile, what the cube needs is made ready, one cube after the other."""
+        slots = self.slots
+        slot = slots.of(task)
+        if slot.locked():
+            async with slots.preparing:
+                await self.runtime.make_ready(cube)
+        async with slot:
+            yield
+
+    def leave_steps(self) -> None:
+        """Say, before flows are stopped, that the agent goes: steps that outlive it are left to the next one."""
+        self.leaving = True
+        if "runtime" in self.__dict__:
+            self.runtime.leave()
+
+    async def sweep_steps(self, abandoned_after_s: float) -> int:
+        """End steps that nobody waits for, and attempts that nobody took up; returns how many steps."""
+        for attempt in abandoned(self.home, abandoned_after_s, time.time()):
+            attempt.close()
+        return await self.runtime.sweep(keys_under_way(self.home))
 
     def limits(self, *, deadline_s: float | None, memory_bytes: int | None) -> Limits:
         """What a step may use: what its contract asks for, within what the site allows."""

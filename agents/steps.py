@@ -3,12 +3,12 @@
 import asyncio
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
+from agents.attempts import Attempt, take_attempt
 from agents.cube_store import CubeUnavailableError
 from agents.errors import StepFailedError
 from agents.runtimes.outputs import safe_outputs
@@ -18,6 +18,7 @@ from agents.site import Site
 from api.schemas.border import ErrorClass, ProbeOutcome
 from api.schemas.cubes import CubeRef
 from cubes.contract import Task, TaskName
+from cubes.digests import digest_of, short
 
 _FULL_BYTES: Final = 4 * MIB
 """A disk with less than this is full, whatever the cube said of it."""
@@ -28,14 +29,14 @@ _OPTIONAL: Final = frozenset({"parameters_file", "additional_files", "metadata_p
 class StepOutputs:
     """What a step left: volume name to path, in a folder that the caller moves from or discards."""
 
-    folder: Path
+    attempt: Attempt
     volumes: Mapping[str, Path]
     outcome: StepOutcome
     probe: ProbeOutcome
     """What the deny probe had found when the step ran; it stands on everything made of these outputs."""
 
     def discard(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.attempt.close()
 
     def keep(self, volume: str, target: Path) -> None:
         """Move one output to where it belongs, replacing what an interrupted attempt left there."""
@@ -57,8 +58,19 @@ async def make_ready(site: Site, ref: CubeRef) -> CubeBundle:
         raise StepFailedError(str(error), ErrorClass.CUBE_UNAVAILABLE) from error
 
 
-async def run_step(site: Site, cube: CubeBundle, task: TaskName, inputs: Mapping[str, Path], label: str) -> StepOutputs:
+async def run_step(
+    site: Site,
+    cube: CubeBundle,
+    task: TaskName,
+    inputs: Mapping[str, Path],
+    label: str,
+    *,
+    identity: str = "",
+    tell: Callable[[str], None] | None = None,
+) -> StepOutputs:
     """Run one task in the site's runtime, within the site's slots and limits.
+
+    Where steps outlive the agent, one that an earlier agent started and nobody saw end is taken over.
 
     Args:
         site: whose runtime, slots and limits.
@@ -66,47 +78,90 @@ async def run_step(site: Site, cube: CubeBundle, task: TaskName, inputs: Mapping
         task: which of its tasks.
         inputs: volume name to path; volumes that the contract does not name are not passed on.
         label: for people who look at folders and logs.
+        identity: of the inputs, where their paths do not say what they hold.
+        tell: hears the beginning of the log as it is written, and why the step waits.
 
     Raises:
         StepFailedError: the step failed, steps are not isolated here, or the site cannot run them as it is set up.
     """
     probe = site.require_isolation()
-    key = f"{_file_name(label)}-{task.value}-{uuid4().hex[:8]}"
-    folder = site.home.folder("attempts") / key
-    done = False
+    stem = f"{_file_name(label)}-{task.value}-{_what_runs(site, cube, task, inputs, identity)}"
     try:
-        request = _request(site, cube, task, inputs, folder)
-        async with site.slots:
-            outcome = await site.runtime.run(request)
-        _refuse_failure(outcome, folder)
-        await asyncio.to_thread(safe_outputs, folder)
-        outputs = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
-        done = True
-        return StepOutputs(folder, outputs, outcome, probe)
+        wanted = _wanted(cube, task)
+        async with site.turn(cube, wanted):
+            return await _attempt(site, cube, task, inputs, stem=stem, probe=probe, tell=tell)
     except ProtectionMissingError as error:
         raise StepFailedError(str(error), ErrorClass.NOT_ISOLATED) from error
     except (RuntimeSetupError, OSError) as error:
-        raise StepFailedError(f"{key!r} cannot run at this site: {error}", ErrorClass.SITE_SETUP) from error
+        raise StepFailedError(f"{stem!r} cannot run at this site: {error}", ErrorClass.SITE_SETUP) from error
+
+
+async def _attempt(
+    site: Site,
+    cube: CubeBundle,
+    task: TaskName,
+    inputs: Mapping[str, Path],
+    *,
+    stem: str,
+    probe: ProbeOutcome,
+    tell: Callable[[str], None] | None,
+) -> StepOutputs:
+    attempt = await take_attempt(site.home, stem, site.runtime.holds)
+    done = False
+    try:
+        request = _request(site, cube, task, inputs, attempt=attempt, tell=tell)
+        outcome = await site.runtime.run(request)
+        _refuse_failure(outcome, attempt.folder)
+        await asyncio.to_thread(safe_outputs, attempt.folder)
+        outputs = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
+        done = True
+        return StepOutputs(attempt, outputs, outcome, probe)
+    except asyncio.CancelledError:
+        if site.leaving and site.runtime.outlives_agent:
+            done = True
+            attempt.leave()
+        raise
     finally:
         if not done:
-            shutil.rmtree(folder, ignore_errors=True)
+            attempt.close()
 
 
-def _request(site: Site, cube: CubeBundle, task: TaskName, inputs: Mapping[str, Path], folder: Path) -> StepRequest:
+def _what_runs(site: Site, cube: CubeBundle, task: TaskName, inputs: Mapping[str, Path], identity: str) -> str:
+    """The same for the same task of the same cube on the same inputs. What lies at a site is named by its content."""
+    named = {**inputs, "parameters": cube.parameters_file, "additional": cube.additional_files}
+    parts = {name: str(path) for name, path in named.items()}
+    return short(digest_of([site.settings.site, cube.pack_digest, task.value, parts, identity]))[:16]
+
+
+def _wanted(cube: CubeBundle, task: TaskName) -> Task:
     wanted = cube.contract.tasks.get(task)
     if wanted is None:
         raise StepFailedError(
             f"the cube {cube.pack_digest} has no task {task.value!r}: it was registered as another kind of cube",
             ErrorClass.CUBE_UNAVAILABLE,
         )
-    folder.mkdir(mode=0o700)
+    return wanted
+
+
+def _request(
+    site: Site,
+    cube: CubeBundle,
+    task: TaskName,
+    inputs: Mapping[str, Path],
+    *,
+    attempt: Attempt,
+    tell: Callable[[str], None] | None,
+) -> StepRequest:
+    wanted = cube.contract.tasks[task]
+    folder = attempt.folder
     return StepRequest(
-        key=folder.name,
+        key=attempt.key,
         cube=cube,
         task=task,
         volumes={**_input_paths(wanted, cube, inputs, folder), **_output_paths(wanted, folder)},
-        log=site.home.folder("logs") / f"{folder.name}.log",
+        log=attempt.log,
         limits=site.limits(deadline_s=wanted.deadline_s, memory_bytes=wanted.resources.memory_bytes),
+        tell=tell,
     )
 
 
@@ -132,7 +187,7 @@ def _output_paths(task: Task, folder: Path) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for name, volume in task.output_volumes.items():
         path = folder / name
-        path.touch(mode=0o600) if volume.type == "file" else path.mkdir(mode=0o700)
+        path.touch(mode=0o600) if volume.type == "file" else path.mkdir(mode=0o700, exist_ok=True)
         paths[name] = path
     return paths
 
@@ -156,5 +211,5 @@ def _nothing(name: str, folder: Path) -> Path:
     if name == "parameters_file":
         path.write_text("{}\n", encoding="utf-8")
     else:
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=0o700, exist_ok=True)
     return path

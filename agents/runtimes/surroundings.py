@@ -50,3 +50,13 @@ def checked_volumes(request: StepRequest, taken: tuple[str, ...]) -> dict[str, t
                 " contract's mount path, for example to /mlcommons/volumes/..."
             )
     return {name: (volume, request.volumes[name]) for name, volume in named.items()}
+
+
+def gpus_of(task: Task) -> int:
+    """How many GPUs a task asks for, by our own key or by the one that other federations use."""
+    asked = task.run_args.gpus
+    if task.resources.gpu or asked is None:
+        return task.resources.gpu
+    if isinstance(asked, int) or asked.isdigit():
+        return int(asked)
+    return len(asked.split(",")) if asked.startswith("device=") else 1

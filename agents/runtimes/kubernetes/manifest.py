@@ -13,7 +13,7 @@ from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.template import COMPONENT, STEP
 from agents.runtimes.kubernetes.volumes import StepVolumes
 from agents.runtimes.protocol import MIB, RuntimeSetupError, StepRequest
-from agents.runtimes.surroundings import CUBE, ENVIRONMENT, SCRATCH, checked_volumes, task_environment
+from agents.runtimes.surroundings import CUBE, ENVIRONMENT, SCRATCH, checked_volumes, gpus_of, task_environment
 from cubes.contract import ContainerType, Contract, Task
 
 SITE_LABEL: Final = "assay/site"
@@ -98,16 +98,6 @@ def image_of(contract: Contract, settings: KubernetesSettings) -> str:
             " NAME@sha256:... into the contract and register the cube again"
         )
     return str(contract.image)
-
-
-def gpus_of(task: Task) -> int:
-    """How many GPUs a task asks for, by our own key or by the one that other federations use."""
-    asked = task.run_args.gpus
-    if task.resources.gpu or asked is None:
-        return task.resources.gpu
-    if isinstance(asked, int) or asked.isdigit():
-        return int(asked)
-    return len(asked.split(",")) if asked.startswith("device=") else 1
 
 
 def _name(job: dict[str, Any], request: StepRequest, around: Around) -> None:
