@@ -9,7 +9,7 @@ from api.client.audit import Audit
 from api.client.blobs import Blobs
 from api.client.noun import Noun
 from api.client.people import Sites, Users
-from api.client.transport import Transport
+from api.client.transport import Token, Transport
 from api.schemas.border import PayloadKind
 from api.schemas.cubes import CubeCreate, CubePublic, ModelCreate, ModelPublic
 from api.schemas.people import OrganizationCreate, OrganizationPublic, SitePublic, UserPublic
@@ -28,7 +28,8 @@ class RegistryClient:
 
     Args:
         url: of the registry, such as `https://registry.example`.
-        token: of a person, a site, or the registry's own service; None reads what anybody may.
+        token: of a person, a site, or the registry's own service, or a function that gives it; None reads what
+            anybody may.
         timeout_s: for an answer.
         max_blob_bytes: the largest file that is sent or fetched.
         transport: another way to reach it, such as an application in the same process.
@@ -37,7 +38,7 @@ class RegistryClient:
     def __init__(
         self,
         url: str,
-        token: str | None,
+        token: Token,
         *,
         timeout_s: float = 30,
         max_blob_bytes: int = 20 << 30,

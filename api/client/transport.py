@@ -1,7 +1,7 @@
 """One connection to the registry: signs in, keeps alive, retries what is safe to retry, turns answers into errors."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -20,6 +20,17 @@ _AWAY: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE
 _MOST_OF_A_PROBLEM: Final = 1 << 20
 
 Shape = TypeVar("Shape")
+Token = str | Callable[[], str] | None
+
+
+class _Bearer(httpx2.Auth):
+    def __init__(self, token: str | Callable[[], str]) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        token = self._token if isinstance(self._token, str) else self._token()
+        request.headers["Authorization"] = f"Bearer {token}"
+        yield request
 
 
 class Transport:
@@ -27,17 +38,18 @@ class Transport:
 
     Args:
         url: of the registry, such as `https://registry.example`.
-        token: sent as `Authorization: Bearer`; redirects are not followed, so that it goes nowhere else.
+        token: sent as `Authorization: Bearer`, asked for anew with every call when it is a function; redirects are not
+            followed, so that it goes nowhere else.
         timeout_s: for an answer; connecting has a shorter one of its own.
     """
 
     def __init__(
-        self, url: str, token: str | None, *, timeout_s: float, transport: httpx2.BaseTransport | None = None
+        self, url: str, token: Token, *, timeout_s: float, transport: httpx2.BaseTransport | None = None
     ) -> None:
         self.url = url.rstrip("/")
         self._client = httpx2.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            auth=_Bearer(token) if token else None,
             timeout=httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
             follow_redirects=False,
             transport=transport,

@@ -1,0 +1,84 @@
+"""How a registry begins, and how its own flows sign in to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Final
+
+from sqlmodel import col, select
+
+from api import migrations
+from api.access.acting import Act, key
+from api.access.identity import Principal, issue
+from api.core.audit import AuditLog
+from api.core.database import transaction
+from api.core.settings import RegistrySettings, SettingsError, create_data_folder
+from api.nouns.people.rules import create_organization, create_user
+from api.nouns.people.tables import User
+from api.nouns.tokens.rules import OF_SERVICE, issue_first
+from api.schemas.people import OrganizationCreate, TokenCreate, UserCreate
+from api.storage.columns import now
+from api.storage.engine import make_engine
+
+_SERVICE_LIFE: Final = timedelta(hours=24)
+
+
+def initialise(settings: RegistrySettings, *, organization: OrganizationCreate, email: str, name: str) -> str:
+    """Make a registry: its folder with a fresh audit key, its tables, the first organization and its first platform
+    administrator.
+
+    Returns:
+        The administrator's token, which is kept nowhere.
+
+    Raises:
+        SettingsError: the registry has people already; nothing was changed.
+        MigrationError: the database is of a newer version.
+    """
+    create_data_folder(settings.data)
+    migrations.upgrade(settings.url)
+    with _acting(settings) as act:
+        if act.session.exec(select(col(User.id)).limit(1)).first() is not None:
+            raise SettingsError(
+                f"the registry in {str(settings.data)!r} has people already: ask a platform administrator for an account"
+            )
+        first = create_organization(act, organization)
+        user = create_user(
+            act,
+            UserCreate(email=email, name=name, organization_id=key(first.id), platform_administrator=True),
+        )
+        return issue_first(act, key(user.id), TokenCreate(label="first token", expires_in_days=366))[1]
+
+
+class ServiceToken:
+    """The token of the registry's own flows: lives in this process alone, and is renewed before it expires.
+
+    Call it for the token that is good now; it is what `RegistryClient` takes as `token`.
+    """
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings, self._lock = settings, Lock()
+        self._secret, self._renew_at = "", datetime.min.replace(tzinfo=now().tzinfo)
+
+    def __call__(self) -> str:
+        with self._lock:
+            if now() >= self._renew_at:
+                self._secret, self._renew_at = self._issue(), now() + _SERVICE_LIFE / 2
+            return self._secret
+
+    def _issue(self) -> str:
+        with _acting(self._settings) as act:
+            token, secret = issue(act.session, label="registry", scopes=list(OF_SERVICE), life=_SERVICE_LIFE)
+            act.note("token.issued", "registry", token=token.id, scopes=token.scopes)
+            return secret
+
+
+@contextmanager
+def _acting(settings: RegistrySettings) -> Iterator[Act]:
+    """The registry itself in one write transaction."""
+    engine = make_engine(settings.url)
+    try:
+        with transaction(engine, write=True) as session:
+            yield Act(session, Principal(scopes=OF_SERVICE, service=True), AuditLog(settings.audit_key()))
+    finally:
+        engine.dispose()
