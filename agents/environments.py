@@ -59,7 +59,7 @@ class EnvironmentCache:
     """
 
     def __init__(self, folder: Path, *, interpreter: Path | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._interpreter = interpreter or Path(sys.base_prefix) / "bin" / "python3"
 
     def get(self, requirements: Path | None, progress: Progress | None = None) -> Path | None:
@@ -77,9 +77,9 @@ class EnvironmentCache:
         wanted = () if requirements is None else locked_requirements(requirements)
         if not wanted:
             return None
-        folder = self._folder / self.digest_of(wanted).removeprefix("sha256:")
+        folder = self.folder / self.digest_of(wanted).removeprefix("sha256:")
         if not folder.is_dir():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(folder.with_suffix(".lock")):
                 if not folder.is_dir():
                     self._make(wanted, folder, progress or (lambda _line: None))
@@ -92,11 +92,11 @@ class EnvironmentCache:
 
     def list(self) -> tuple[CachedEnvironment, ...]:
         """What is cached, the oldest first."""
-        if not self._folder.is_dir():
+        if not self.folder.is_dir():
             return ()
         found = [
             CachedEnvironment(f"sha256:{path.name}", _size(path), datetime.fromtimestamp(path.stat().st_mtime, UTC))
-            for path in self._folder.iterdir()
+            for path in self.folder.iterdir()
             if _NAME.fullmatch(path.name)
         ]
         return tuple(sorted(found, key=lambda environment: (environment.made_at, environment.digest)))
@@ -108,7 +108,7 @@ class EnvironmentCache:
             EnvironmentUnavailableError: there is none of that digest.
         """
         name = digest.removeprefix("sha256:")
-        folder = self._folder / name
+        folder = self.folder / name
         if not _NAME.fullmatch(name) or not folder.is_dir():
             raise EnvironmentUnavailableError(f"no environment {digest!r} is cached here: list those that are")
         with locked(folder.with_suffix(".lock")):

@@ -41,6 +41,15 @@ class SiteSettings(BaseModel):
     """Ask for outstanding executions by itself; a person still decides at the gate."""
     memory_mib: int = Field(default=4096, ge=64)
     deadline_s: float = Field(default=3600.0, gt=0)
+    probe_every_s: float = Field(default=86_400.0, ge=60)
+    """How often the deny probe is run again while the agent lives."""
+    verify_full_every_s: float = Field(default=86_400.0, ge=0)
+    """How often every byte of a registered dataset is read; in between, files that look untouched are taken to be so."""
+    keep_logs_days: float = Field(default=90.0, gt=0)
+    keep_logs_mib: int = Field(default=1024, ge=1)
+    """All logs of steps together; the oldest go first."""
+    keep_heartbeats_days: float = Field(default=30.0, ge=1)
+    """Everything else that left is remembered for ever."""
     runtime: Literal["process", "kubernetes"] = "process"
     kubernetes: KubernetesSettings | None = None
 

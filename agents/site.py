@@ -20,6 +20,7 @@ from agents.runtimes.process import ProcessRuntime
 from agents.runtimes.protocol import MIB, CubeBundle, Limits, Runtime
 from agents.runtimes.surroundings import gpus_of
 from agents.store import Store
+from agents.verification import Verified, verify_dataset
 from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
 from api.schemas.records import SiteWork
 from cubes.contract import Task
@@ -173,6 +174,16 @@ class Site:
                 ErrorClass.NOT_ISOLATED,
             )
         return outcome
+
+    def verify(self, name: str, folder: Path, registered_root: str, *, full: bool = False) -> Verified:
+        """Make sure that a prepared dataset is what was registered; see agents.verification.
+
+        Raises:
+            DatasetChangedError: it is not.
+        """
+        record = self.home.folder("verified") / folder.name
+        every = self.settings.verify_full_every_s
+        return verify_dataset(name, folder, registered_root, record, full=full, full_every_s=every)
 
     def close(self) -> None:
         if "border" in self.__dict__:
