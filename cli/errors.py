@@ -138,6 +138,7 @@ KNOWN: Final = {
     "api.client.errors.Unreachable": Exit.UNREACHABLE,
     "api.client.errors.RegistryError": Exit.FAILED,
     "api.core.settings.SettingsError": Exit.NOT_SET_UP,
+    "api.migrations.MigrationError": Exit.NOT_SET_UP,
     "cubes.errors.CubeError": Exit.INVALID_INPUT,
     "cubes.strict_yaml.StrictYamlError": Exit.INVALID_INPUT,
 }

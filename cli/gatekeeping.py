@@ -52,10 +52,10 @@ def desk(*, here: bool, right: str = "look") -> Iterator[Desk]:
             yield _RegistryDesk(client)
 
 
-def print_question(question: Question, decisions: Sequence[Any] = ()) -> None:
+def print_question(question: Question, decisions: Sequence[Any] = (), *, exact: bool = False) -> None:
     """Everything that is asked, and at the end the digest that a decision binds to."""
     print_title(question.title)
-    print_sections(question.shown)
+    print_sections(question.shown, exact=exact)
     print_title("\ngate")
     print_facts({"gate": question.id, "state": question.state, "digest": question.digest})
     for decision in map(plain, decisions):

@@ -52,4 +52,11 @@ class LazyGroup(TyperGroup):
 
 def _load(target: str) -> Command:
     module, _, attribute = target.partition(":")
-    return typer.main.get_command(getattr(import_module(module), attribute))
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        function, found = (
+            found,
+            typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False),
+        )
+        found.command()(function)
+    return typer.main.get_command(found)

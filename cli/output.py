@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 Record = Mapping[str, Any]
 _WIDE: Final = 250
 """Columns where nobody looks at a screen: a pipe or a file gets whole lines."""
+_SHORT: Final = 13
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -103,10 +104,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for number, heading in enumerate(headings):
-        numeric = any(row[number] for row in rows) and all(_is_number(row[number]) for row in rows)
-        table.add_column(_styled(heading), justify="right" if numeric else "left", overflow="fold")
+        cells = [row[number] for row in rows]
+        # Short cells stay whole: a narrow screen folds long texts, and never splits a number.
+        table.add_column(
+            _styled(heading),
+            justify="right" if cells and all(map(_is_number, cells)) else "left",
+            no_wrap=max(map(len, cells), default=0) <= _SHORT,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_styled(cell) for cell in row))
     _console().print(table)

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.output import number, print_facts, print_table, print_title
+from cli.output import note, print_facts, print_table, print_title, text
 
 _KEY: Final = "item"
 """The name by which a row is decided about: always in the table."""
-_MOST_COLUMNS: Final = 12
-_SHORT: Final = 12
+_MOST_COLUMNS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,23 @@ class Grid:
 Section = Facts | Grid
 
 
-def print_sections(shown: Mapping[str, Any]) -> None:
-    """Print everything of a record or of what a gate shows."""
-    for section in sections(shown):
+def print_sections(shown: Mapping[str, Any], *, exact: bool = False) -> None:
+    """Print everything of a record or of what a gate shows.
+
+    Args:
+        shown: plain data.
+        exact: all digits of all numbers; else six, and it is said when that leaves some out.
+    """
+    written = shown if exact else _rounded(shown)
+    for section in sections(written):
         if section.title:
             print_title(f"\n{section.title}")
         if isinstance(section, Facts):
             print_facts(section.values)
         else:
             print_table(section.headings, section.rows)
+    if written != shown:
+        note("Numbers are written with six digits; --exact or --json shows them all.")
 
 
 def sections(shown: Mapping[str, Any], title: str = "") -> Iterator[Section]:
@@ -71,21 +78,28 @@ def _parts(value: Any, title: str) -> Iterator[Section]:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], key: str) -> Iterator[Section]:
-    """Rows that differ as a table, and what they share above it; digests in a table of their own."""
+    """Rows that differ as a table, and what they share above it; digests below."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    shared = [n for n in names if n != key and len({_words(row.get(n)) for row in rows}) == 1]
+    alone = len(rows) == 1
+    shared = [n for n in names if alone or (n != key and len({_words(row.get(n)) for row in rows}) == 1)]
     if shared:
         same = {_spaced(name): _words(rows[0].get(name)) for name in shared}
-        yield Facts(title if len(rows) == 1 else f"{title} (the same for all {len(rows)})", same)
+        yield Facts(title if alone else f"{title} (the same for all {len(rows)})", same)
+    if alone:
+        return
     differ = [name for name in names if name not in shared and name != key]
-    digests = [name for name in differ if all(_is_digest(row.get(name)) for row in rows)]
-    numbers = [name for name in differ if name not in digests]
+    digests = [name for name in differ if any(_is_digest(row.get(name)) for row in rows)]
     keys = [key] if any(key in row for row in rows) else differ[:1]
-    for some in (*_chunks([name for name in numbers if name not in keys]), digests):
-        if some:
-            yield _grid(title, rows, [*keys, *some])
-    if keys and not differ and key in rows[0]:
-        yield _grid(title, rows, keys)
+    for some in _chunks([name for name in differ if name not in (*digests, *keys)]):
+        yield _grid(title, rows, [*keys, *some])
+    if digests:
+        # One a line: a digest that is folded to fit a column can neither be compared nor copied.
+        facts = {
+            f"{' '.join(_words(row.get(k)) for k in keys)} {_spaced(name)}".strip(): _words(row.get(name))
+            for row in rows
+            for name in digests
+        }
+        yield Facts(f"{title}, digests", facts)
 
 
 def _grid(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Grid:
@@ -96,7 +110,7 @@ def _grid(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
     """No more columns in one table than a screen holds."""
-    for start in range(0, len(names), _MOST_COLUMNS):
+    for start in range(0, len(names), _MOST_COLUMNS) or (0,):
         yield names[start : start + _MOST_COLUMNS]
 
 
@@ -129,11 +143,19 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name}: {_words(item)}" for name, item in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(_words(item) for item in value) or "none"
-    return number(value)
+    return text(value)
 
 
 def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("sha256:")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _spaced(name: str) -> str:

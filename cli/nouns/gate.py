@@ -6,7 +6,7 @@ import typer
 
 from cli.connect import at_site
 from cli.options import AtSite, Json, noun
-from cli.output import Column, digest, emit_done, emit_json, emit_list, plain, when
+from cli.output import Column, emit_done, emit_json, emit_list, plain, when
 
 app = noun("What waits for a decision: list, show, approve, reject. At the site when one is named, else the registry.")
 GateId = Annotated[str, typer.Argument(metavar="GATE", help="The gate's identifier; at a site its beginning will do.")]
@@ -25,7 +25,6 @@ _COLUMNS = (
     Column("question", "title"),
     Column("about", "subject"),
     Column("state", "state"),
-    Column("digest", "digest", digest),
     Column("since (UTC)", "since", when),
 )
 
@@ -46,7 +45,13 @@ def list_gates(
 
 
 @app.command()
-def show(gate: GateId, *, site: AtSite = None, as_json: Json = False) -> None:
+def show(
+    gate: GateId,
+    *,
+    exact: Annotated[bool, typer.Option("--exact", help="All digits of all numbers.")] = False,
+    site: AtSite = None,
+    as_json: Json = False,
+) -> None:
     """Exactly what you are asked to approve, with its digest, and who has decided."""
     from cli.gatekeeping import desk, print_question
 
@@ -56,7 +61,7 @@ def show(gate: GateId, *, site: AtSite = None, as_json: Json = False) -> None:
     if as_json:
         emit_json({**question.record, "decisions": plain(decisions)})
     else:
-        print_question(question, decisions)
+        print_question(question, decisions, exact=exact)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import typer
 
 from cli.connect import at_site, benchmark_names, registry, site_store
 from cli.options import AtSite, Json, noun
-from cli.output import Column, emit_list, emit_one, number, plain, when
+from cli.output import Column, emit_list, emit_one, number, plain
 
 app = noun("Results: list, show.")
 
@@ -79,5 +79,4 @@ def _columns(items: list[dict[str, Any]]) -> list[Column]:
         *state,
         Column("cases", "cases"),
         *(Column(name, ("metrics", name), number) for name in metrics),
-        Column("finished (UTC)", "finished_at", when),
     ]

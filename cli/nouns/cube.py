@@ -1,0 +1,166 @@
+"""`assay cube`: what runs in a step."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cli.connect import find, registry
+from cli.errors import InvalidInputError
+from cli.options import Json, noun
+from cli.output import Column, digest, emit_done, emit_json, emit_list, emit_one, joined, print_facts, print_table, size
+
+if TYPE_CHECKING:
+    from cubes.contract import Contract, Task
+
+app = noun("Cubes: check, register, list, show.")
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` at its root.")]
+Kind = Literal["data_preparator", "model", "metrics"]
+
+
+@app.command()
+def check(folder: Folder, *, as_json: Json = False) -> None:
+    """Read a cube's contract as a site will, and say what was understood. Exit code 7: it cannot be used."""
+    from cli.progress import scratch
+    from cubes.contract import load_contract
+    from cubes.packing import pack_folder
+
+    contract = load_contract(folder)
+    kind = contract.kind()
+    with scratch() as space:
+        packed = pack_folder(folder, space / "pack.tar")
+    found = {
+        "kind": kind,
+        "pack_digest": packed.digest,
+        "bytes": packed.size,
+        "files": packed.files,
+        "contract": contract.model_dump(mode="json", by_alias=True),
+    }
+    if as_json:
+        emit_json(found)
+    else:
+        _explain(contract, kind, packed.digest, f"{packed.files} files, {size(packed.size)}")
+
+
+@app.command()
+def register(
+    folder: Folder,
+    *,
+    name: Annotated[str, typer.Option("--name", help="A short name: lower-case letters, digits, `.`, `_`, `-`.")],
+    kind: Annotated[Kind | None, typer.Option("--kind", help="What it is; its tasks say so when left out.")] = None,
+    files: Annotated[
+        Path | None, typer.Option("--files", metavar="FOLDER", help="Additional files, such as weights.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option("--parameters", metavar="FILE", help="YAML that each step is given.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="Markdown for people.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Pack a cube and register it: from now on its digest is what is approved and what runs."""
+    from api.schemas.cubes import CubeCreate
+    from cli.files import read_mapping, send_folder
+
+    found = _kind(folder, kind)
+    values = {} if parameters is None else read_mapping(parameters)
+    with registry() as client:
+        pack = send_folder(client, folder, name)
+        extra = None if files is None else send_folder(client, files, f"{name}'s additional files")
+        cube = client.cubes.create(
+            CubeCreate.model_validate(
+                {
+                    "name": name,
+                    "kind": found,
+                    "pack_digest": pack,
+                    "additional_files_digest": extra,
+                    "parameters": values,
+                    "description": description,
+                }
+            )
+        )
+    emit_done(
+        cube,
+        f"Registered {cube.kind.value} cube {cube.name!r} as number {cube.id}: {cube.pack_digest}",
+        as_json=as_json,
+    )
+
+
+@app.command("list")
+def list_cubes(
+    *, kind: Annotated[Kind | None, typer.Option("--kind", help="Only this kind.")] = None, as_json: Json = False
+) -> None:
+    """All cubes."""
+    columns = (
+        Column("id", "id"),
+        Column("cube", "name"),
+        Column("kind", "kind"),
+        Column("pack", "pack_digest", digest),
+        Column("additional files", "additional_files_digest", digest),
+        Column("parameters", "parameters_digest", digest),
+    )
+    with registry() as client:
+        found = list(client.cubes.all(kind=kind))
+    emit_list(found, columns, as_json=as_json, empty="No cubes.")
+
+
+@app.command()
+def show(cube: Annotated[str, typer.Argument(help="Its name or number.")], *, as_json: Json = False) -> None:
+    """One cube: digests, parameters, contract."""
+    with registry() as client:
+        emit_one(find(client.cubes, "cube", cube), as_json=as_json)
+
+
+def _kind(folder: Path, kind: str | None) -> str:
+    """The kind that the contract makes it.
+
+    Raises:
+        ContractError: the contract cannot be used.
+        InvalidInputError: it is another kind than was said.
+    """
+    from cubes.contract import load_contract
+
+    found = load_contract(folder).kind()
+    if kind not in {None, found}:
+        raise InvalidInputError(f"the tasks of {str(folder)!r} make it a {found!r}, not a {kind!r}: correct --kind")
+    return found
+
+
+def _explain(contract: "Contract", kind: str, pack: str, amount: str) -> None:
+    facts = {
+        "kind": kind,
+        "container type": contract.container_type.value,
+        "image": contract.image,
+        "Python packages": contract.requirements,
+        "pack": f"{pack} ({amount})",
+    }
+    print_facts({name: value for name, value in facts.items() if value})
+    headings = ("task", "command", "reads", "writes", "cpu", "memory", "gpu", "seconds")
+    print_table(headings, [_task(name.value, task) for name, task in contract.tasks.items()])
+    if contract.metrics:
+        print_table(("metric", "title", "better", "range", "decomposable"), [_metric(m) for m in contract.metrics])
+
+
+def _task(name: str, task: "Task") -> list[str]:
+    resources = task.resources
+    return [
+        name,
+        " ".join((*task.run_args.entrypoint, *task.run_args.command)) or "-",
+        joined(list(task.input_volumes)),
+        joined(list(task.output_volumes)),
+        f"{resources.cpu:g}",
+        size(resources.memory_bytes),
+        str(resources.gpu),
+        f"{task.deadline_s:g}",
+    ]
+
+
+def _metric(metric: Any) -> list[str]:
+    low = "-inf" if metric.minimum is None else f"{metric.minimum:g}"
+    high = "inf" if metric.maximum is None else f"{metric.maximum:g}"
+    return [
+        metric.name,
+        metric.title,
+        metric.direction.value,
+        f"{low} to {high}",
+        "yes" if metric.decomposable else "no",
+    ]

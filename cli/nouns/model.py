@@ -1,0 +1,89 @@
+"""`assay model`: a cube with a card, and how it fits a benchmark."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.connect import find, registry
+from cli.options import Json, noun
+from cli.output import Column, emit_done, emit_list, emit_one, number, plain, when
+
+app = noun("Models: register, check against a benchmark, list, show, results.")
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Its name or number.")]
+
+
+@app.command()
+def register(
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="YAML: name, title, intended_use, training_data, ...")],
+    *,
+    cube: Annotated[str, typer.Option("--cube", help="Its cube of kind `model`: name or number.")],
+    as_json: Json = False,
+) -> None:
+    """Register a model: a cube and the card that people read before they let it in."""
+    from api.schemas.cubes import ModelCreate
+    from cli.files import merged, read_mapping
+
+    given = read_mapping(card)
+    with registry() as client:
+        found = find(client.cubes, "cube", cube)
+        model = client.models.create(ModelCreate.model_validate(merged(card, given, cube_id=found.id)))
+    emit_done(model, f"Registered model {model.name!r} as number {model.id}.", as_json=as_json)
+
+
+@app.command("list")
+def list_models(*, as_json: Json = False) -> None:
+    """All models."""
+    columns = (
+        Column("id", "id"),
+        Column("model", "name"),
+        Column("title", "title"),
+        Column("architecture", "architecture"),
+        Column("licence", "licence"),
+        Column("cube", "cube_id"),
+    )
+    with registry() as client:
+        found = list(client.models.all())
+    emit_list(found, columns, as_json=as_json, empty="No models.")
+
+
+@app.command()
+def show(model: ModelName, *, as_json: Json = False) -> None:
+    """One model: its card."""
+    with registry() as client:
+        emit_one(find(client.models, "model", model), as_json=as_json)
+
+
+@app.command()
+def results(model: ModelName, *, as_json: Json = False) -> None:
+    """A model's results at all sites, as far as you may see them."""
+    with registry() as client:
+        found = [plain(item) for item in client.results.all(model_id=find(client.models, "model", model).id)]
+    metrics = dict.fromkeys(name for item in found for name in item["metrics"])
+    columns = (
+        Column("dataset", "dataset_name"),
+        Column("cases", "cases"),
+        *(Column(name, ("metrics", name), number) for name in metrics),
+        Column("isolation", "isolation"),
+        Column("finished (UTC)", "finished_at", when),
+    )
+    emit_list(found, columns, as_json=as_json, empty="No results that you may see.")
+
+
+@app.command()
+def check(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or numbers.")],
+    *,
+    benchmark: Annotated[str, typer.Option("--benchmark", "-b", help="Against which benchmark: name or number.")],
+    reports: Annotated[
+        Path, typer.Option("--reports", metavar="FOLDER", help="Where to write a report for each model.")
+    ] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Run models through the whole pipeline on the benchmark's demo dataset, on this host, before asking to join.
+
+    Each report is a file for `assay association request --compatibility`. Exit code 10: a model failed.
+    """
+    from cli.compatibility import run_checks
+
+    run_checks(models, benchmark, reports, as_json=as_json)

@@ -1,0 +1,94 @@
+"""`assay registry`: a federation's registry on this host."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import profiles
+from cli.errors import NotSetUpError
+from cli.options import Json, noun
+from cli.output import emit_done, emit_json, emit_one, say
+
+if TYPE_CHECKING:
+    from api.core.settings import RegistrySettings
+
+app = noun("A registry: init, start, upgrade, status.")
+Data = Annotated[
+    Path, typer.Option("--data", metavar="FOLDER", envvar="ASSAY_REGISTRY_DATA", help="The registry's folder.")
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        envvar="ASSAY_REGISTRY_DATABASE_URL",
+        help="A PostgreSQL; a SQLite file in the folder when left out.",
+    ),
+]
+
+
+@app.command()
+def init(
+    *,
+    data: Data,
+    database_url: Database = None,
+    administrator: Annotated[str, typer.Option("--administrator", metavar="EMAIL", help="The first administrator.")],
+    name: Annotated[str, typer.Option("--name", help="The administrator's name.")],
+    organization: Annotated[str, typer.Option("--organization", help="Short name of the organization that hosts it.")],
+    title: Annotated[str | None, typer.Option("--title", help="That organization's name for people.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a registry: folder, audit key, database, first platform administrator. Their token is shown this once."""
+    from api.bootstrap import initialise
+    from api.schemas.people import OrganizationCreate
+
+    settings = _settings(data, database_url)
+    host = OrganizationCreate(name=organization, title=title or organization)
+    secret = initialise(settings, organization=host, email=administrator, name=name)
+    if as_json:
+        emit_json({"data": str(settings.data), "administrator": administrator, "token": secret})
+        return
+    say(f"Made a registry in {str(settings.data)!r}.")
+    say(f"Token of {administrator}, shown this once:\n  {secret}\nNext: `assay registry start --data {settings.data}`.")
+
+
+@app.command()
+def start(
+    *,
+    data: Data,
+    database_url: Database = None,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Zero chooses a free one.")] = 8420,
+) -> None:
+    """Run the registry until Ctrl-C or SIGTERM."""
+    from cli.processes.registry_process import run
+
+    run(_settings(data, database_url), host=host, port=port)
+
+
+@app.command()
+def upgrade(*, data: Data, database_url: Database = None, as_json: Json = False) -> None:
+    """Bring the database to this version of Assay, all of it or nothing. Stop the registry before."""
+    from api.migrations import upgrade as to_newest
+
+    revision = to_newest(_settings(data, database_url).url)
+    emit_done({"revision": revision}, f"The database is at revision {revision}.", as_json=as_json)
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """Whether the registry of your profile answers, and its version."""
+    from api.client import RegistryClient
+
+    url = profiles.current().registry_url
+    if not url:
+        raise NotSetUpError("no registry is named: run `assay login --registry URL`, or set ASSAY_REGISTRY_URL")
+    with RegistryClient(url, None) as client:
+        emit_one({"url": url, **client.health()}, as_json=as_json)
+
+
+def _settings(data: Path, database_url: str | None) -> "RegistrySettings":
+    from api.core.settings import RegistrySettings
+
+    return RegistrySettings(data=data.resolve(), database_url=database_url)

@@ -1,0 +1,62 @@
+"""`assay token`: your own tokens for the registry."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from cli.connect import registry
+from cli.options import Days, Json, noun
+from cli.output import Column, emit_done, emit_json, emit_list, joined, say, when
+
+app = noun("Your tokens for the registry: issue, list, revoke.")
+ScopeName = Literal["read", "write", "decide"]
+
+
+@app.command()
+def issue(
+    label: Annotated[str, typer.Argument(help="What it is for.")],
+    *,
+    scopes: Annotated[
+        list[ScopeName] | None,
+        typer.Option("--scope", help="What it is good for; may be repeated. All that yours is, when left out."),
+    ] = None,
+    days: Days = 90,
+    as_json: Json = False,
+) -> None:
+    """Another token for yourself, shown this once; never good for more than the one you use."""
+    from api.schemas.people import Scope, TokenCreate
+
+    wanted = [Scope(scope) for scope in scopes] if scopes else None
+    with registry() as client:
+        issued = client.users.issue_token(TokenCreate(label=label, scopes=wanted, expires_in_days=days))
+    if as_json:
+        emit_json(issued)
+    else:
+        say(f"Token {issued.label!r}, until {when(issued.expires_at)} UTC, shown this once:\n  {issued.secret}")
+
+
+@app.command("list")
+def list_tokens(*, as_json: Json = False) -> None:
+    """Your tokens; their secrets are kept nowhere."""
+    columns = (
+        Column("id", "id"),
+        Column("label", "label"),
+        Column("scopes", "scopes", joined),
+        Column("until (UTC)", "expires_at", when),
+        Column("revoked (UTC)", "revoked_at", when),
+        Column("last used (UTC)", "last_used_at", when),
+    )
+    with registry() as client:
+        emit_list(client.users.tokens(), columns, as_json=as_json, empty="No tokens.")
+
+
+@app.command()
+def revoke(
+    token: Annotated[int, typer.Argument(metavar="TOKEN", help="Its number, from `assay token list`.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """End a token now."""
+    with registry() as client:
+        done = client.users.revoke_token(token)
+    emit_done(done, f"Token {done.label!r} is revoked.", as_json=as_json)
