@@ -1,5 +1,6 @@
 """What every runtime gives a step: the environment of its program, and volumes that are those of its contract."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,11 @@ def task_environment(task: Task) -> dict[str, str]:
         **dict.fromkeys(_THREADS, threads),
         **task.run_args.environment,
     }
+
+
+def image_environment(task: Task, own: Mapping[str, str]) -> dict[str, str]:
+    """The variables of an image's program: ours, then the image's, then what its contract says."""
+    return {"HOME": SCRATCH, "TMPDIR": SCRATCH} | task_environment(task) | dict(own) | dict(task.run_args.environment)
 
 
 def checked_volumes(request: StepRequest, taken: tuple[str, ...]) -> dict[str, tuple[Volume, Path]]:

@@ -40,6 +40,7 @@ PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 SECCOMP_MODE_FILTER = 2
 CAPABILITY_VERSION_3 = 0x20080522
 LAST_CAPABILITY = 63
+MAX_LINKS = 100
 MOUNT_SETATTR = 442
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 ST_RELATIME = 4096
@@ -126,29 +127,83 @@ def enter_namespaces(spec: dict[str, Any]) -> None:
         raise NamespacesRefusedError(str(error)) from error
 
 
+def inside(root: str, path: str) -> str:
+    """Where a path of the step lies here: links of an image are followed as the step would, `..` stops at the top."""
+    done: list[str] = []
+    todo, links = path.split("/"), 0
+    while todo:
+        part = todo.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done[:-1]
+            continue
+        here = "/".join([root, *done, part])
+        if not os.path.islink(here):
+            done.append(part)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(f"{path!r} leads through more than {MAX_LINKS} links")
+        target = os.readlink(here)
+        done = [] if target.startswith("/") else done
+        todo[:0] = target.split("/")
+    return "/".join([root, *done])
+
+
 def place(root: str, path: str, *, directory: bool) -> str:
     """A mount point below the new root."""
-    target = root + path
+    target = inside(root, path)
     os.makedirs(target if directory else os.path.dirname(target), mode=0o755, exist_ok=True)
     if not directory and not os.path.lexists(target):
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644))
     return target
 
 
-def build_root(spec: dict[str, Any]) -> str:
-    """A root of its own on a small tmpfs: the host's programs read-only, the cube, its inputs and outputs."""
+def bare_root(spec: dict[str, Any]) -> str:
+    """A small tmpfs that holds mount points and links alone."""
     root: str = spec["root"]
-    scratch = f"size={spec['tmp']},mode=1777"
     mount("root", root, "tmpfs", NOSUID | NODEV, "size=4m,mode=755")
     for path, target in spec["links"].items():
         os.symlink(target, root + path)
+    return root
+
+
+def image_root(spec: dict[str, Any]) -> str:
+    """An image below a layer of its own, of limited size, that is gone with the step."""
+    base, image = spec["root"], spec["image"]
+    mount("root", base, "tmpfs", NOSUID | NODEV, f"size={image['layer']},mode=755")
+    for name in ("upper", "work", "merged"):
+        os.mkdir(f"{base}/{name}")
+        os.chmod(f"{base}/{name}", 0o755)  # noqa: S103 - the mode of every image's root
+    lower = image["root"].replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+    options = f"lowerdir={lower},upperdir={base}/upper,workdir={base}/work,userxattr"
+    try:
+        mount("overlay", f"{base}/merged", "overlay", NOSUID | NODEV, options)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror} (images need overlay mounts by users: Linux 5.11 or later)"
+        ) from error
+    return f"{base}/merged"
+
+
+def build_root(spec: dict[str, Any]) -> str:
+    """A root of its own: the host's programs or an image, then devices, the cube, its inputs and outputs."""
+    root = image_root(spec) if spec["image"] else bare_root(spec)
+    scratch = f"size={spec['tmp']},mode=1777"
     for path, text in spec["files"].items():
         with open(place(root, path, directory=False), "w", encoding="utf-8") as file:
             file.write(text)
-    mount("dev", place(root, "/dev", directory=True), "tmpfs", NOSUID | NOEXEC, "size=64k,mode=755")
+    place(root, spec["cwd"], directory=True)
+    devices = place(root, "/dev", directory=True)
+    mount("dev", devices, "tmpfs", NOSUID | NOEXEC, "size=64k,mode=755")
     for device in ("null", "zero", "full", "random", "urandom"):
         bind(f"/dev/{device}", place(root, f"/dev/{device}", directory=False), NOSUID | NOEXEC)
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink("/proc/self/fd" + target, f"{devices}/{name}")
     mount("shm", place(root, "/dev/shm", directory=True), "tmpfs", NOSUID | NODEV | NOEXEC, scratch)
+    if "root" not in spec["weaken"]:
+        mount(None, devices, None, REMOUNT | BIND | RDONLY | NOSUID | NOEXEC)
     mount("tmp", place(root, "/tmp", directory=True), "tmpfs", NOSUID | NODEV, scratch)
     for source, target, writable, executable in spec["mounts"]:
         flags = NOSUID | NODEV | (0 if executable else NOEXEC) | (0 if writable else RDONLY)
@@ -171,9 +226,8 @@ def mount_proc(target: str, spec: dict[str, Any]) -> None:
 
 def change_root(root: str, spec: dict[str, Any]) -> None:
     os.mkdir(root + "/.old")
-    if "root" not in spec["weaken"]:
+    if "root" not in spec["weaken"] and not spec["disposable"]:
         mount(None, root, None, REMOUNT | BIND | RDONLY | NOSUID | NODEV)
-        mount(None, root + "/dev", None, REMOUNT | BIND | RDONLY | NOSUID | NOEXEC)
     if libc.syscall(PIVOT_ROOT[os.uname().machine], _bytes(root), _bytes(root + "/.old")) != 0:
         raise OSError(ctypes.get_errno(), "pivot_root")
     os.chdir("/")

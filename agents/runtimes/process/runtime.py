@@ -12,22 +12,25 @@ import structlog
 
 from agents.environments import EnvironmentCache
 from agents.errors import AgentError
+from agents.images.cube_images import CubeImages
+from agents.images.errors import ImageError
+from agents.images.store import UnpackedImage
 from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
 from agents.runtimes.process.cgroups import StepGroups, make_groups, sweep
 from agents.runtimes.process.spec import Surroundings, default_interpreter, launcher_spec
 from agents.runtimes.process.supervisor import Watched, supervise
 from agents.runtimes.protocol import CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
-from api.schemas.border import Isolation, ProbeOutcome
-from cubes.contract import ContainerType
+from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
 
 
 class ProcessRuntime:
-    """Runs folder cubes in namespaces: no network, a root of their own, no capabilities, filtered system calls.
+    """Runs cubes in namespaces: no network, a root of their own, no capabilities, filtered system calls.
 
     Args:
         work: a folder of the runtime's own, for mount points and probes.
         environments: where cubes' Python environments come from.
+        images: where cubes that are images come from; without it, folders alone run.
         allow_unisolated: where the deny probe finds that the kernel refuses namespaces, run steps as plain processes
             from then on: INSECURE, they see this host. The runtime's name then says so in every outcome of the probe.
         interpreter: the Python for cubes that bring none, and for the launcher.
@@ -39,13 +42,14 @@ class ProcessRuntime:
         work: Path,
         environments: EnvironmentCache,
         *,
+        images: CubeImages | None = None,
         allow_unisolated: bool = False,
         interpreter: Path | None = None,
         weaken: frozenset[str] = frozenset(),
     ) -> None:
         self.name = "process"
         self.outlives_agent = False
-        self._work, self._environments = work, environments
+        self._work, self._environments, self._images = work, environments, images
         self._allow_unisolated = allow_unisolated
         self._interpreter = interpreter or default_interpreter()
         self._weaken = weaken
@@ -79,17 +83,27 @@ class ProcessRuntime:
 
     async def run(self, request: StepRequest) -> StepOutcome:
         """Run one step; see agents.runtimes.protocol.Runtime."""
-        if request.cube.contract.container_type != ContainerType.FOLDER:
-            kind = request.cube.contract.container_type.value
-            raise RuntimeSetupError(f"the process runtime runs Folder cubes, not {kind}: use a runtime for images")
         if request.task not in request.cube.contract.tasks:
             raise RuntimeSetupError(f"step {request.key!r} asks for {request.task.value!r}, which its cube has not")
+        started = datetime.now(UTC)
+        try:
+            image = await asyncio.to_thread(self._image, request.cube)
+        except ImageError as error:
+            unavailable = ErrorClass.IMAGE_UNAVAILABLE
+            return step_outcome(request, started_at=started, exit_code=None, error=unavailable, reason=str(error))
         environment = await asyncio.to_thread(self._environment, request.cube)
+        try:
+            return await self._run(request, environment, image)
+        except ImageError as error:
+            cannot = ErrorClass.CANNOT_START
+            return step_outcome(request, started_at=started, exit_code=None, error=cannot, reason=str(error))
+
+    async def _run(self, request: StepRequest, environment: Path | None, image: UnpackedImage | None) -> StepOutcome:
         limits = request.limits
         groups = make_groups(memory_bytes=limits.memory_bytes, processes=limits.processes)
         started = datetime.now(UTC)
         try:
-            with self._surroundings(environment, groups) as around:
+            with self._surroundings(environment, image, groups) as around:
                 ended = await supervise(self._watched(request, around, groups))
         finally:
             groups.remove()
@@ -106,10 +120,11 @@ class ProcessRuntime:
         return False
 
     async def make_ready(self, cube: CubeBundle) -> None:
-        """Make the cube's Python environment while others compute."""
+        """Pull the cube's image or make its Python environment while others compute."""
         try:
+            await asyncio.to_thread(self._image, cube)
             await asyncio.to_thread(self._environment, cube)
-        except AgentError as error:
+        except (AgentError, RuntimeSetupError) as error:
             self._log.warning("a cube could not be made ready ahead of its turn", reason=str(error))
 
     async def sweep(self, _keep: Collection[str]) -> int:
@@ -120,7 +135,9 @@ class ProcessRuntime:
         """Nothing to do: no step outlives its agent."""
 
     @contextmanager
-    def _surroundings(self, environment: Path | None, groups: StepGroups) -> Iterator[Surroundings]:
+    def _surroundings(
+        self, environment: Path | None, image: UnpackedImage | None, groups: StepGroups
+    ) -> Iterator[Surroundings]:
         # Steps share it: on the host it stays an empty folder, the mounts exist in each step's namespace alone.
         root = self._work / "root"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -128,6 +145,7 @@ class ProcessRuntime:
             root=root,
             interpreter=self._interpreter,
             environment=environment,
+            image=image,
             join_files=tuple(groups.join_files),
             weaken=self._weaken,
         )
@@ -152,3 +170,20 @@ class ProcessRuntime:
     def _environment(self, cube: CubeBundle) -> Path | None:
         named = cube.contract.requirements
         return None if named is None else self._environments.get(cube.folder / named)
+
+    def _image(self, cube: CubeBundle) -> UnpackedImage | None:
+        """The cube's image.
+
+        Raises:
+            ImageError: it cannot be had, or is not what was approved.
+            RuntimeSetupError: this site runs no images.
+        """
+        kind = cube.contract.container_type
+        if not kind.is_image:
+            return None
+        if self._images is None or self._plain:
+            raise RuntimeSetupError(
+                f"the process runtime runs Folder cubes here, not {kind.value}: an image needs namespaces, and a folder"
+                " of images in the site's settings"
+            )
+        return self._images.of(cube)

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from agents.images.program import program_of
+from agents.images.store import UnpackedImage
 from agents.runtimes.process.errors import filter_missing
 from agents.runtimes.process.seccomp import filter_program
 from agents.runtimes.protocol import StepRequest
-from agents.runtimes.surroundings import CUBE, ENVIRONMENT, SCRATCH, checked_volumes, task_environment
+from agents.runtimes.surroundings import (
+    CUBE,
+    ENVIRONMENT,
+    SCRATCH,
+    checked_volumes,
+    image_environment,
+    task_environment,
+)
 from cubes.contract import Task
 
 STEP_UID: Final = 10001
-_TAKEN: Final = (CUBE, ENVIRONMENT, "/.old")
+_OLD: Final = "/.old"
+_TAKEN: Final = (CUBE, ENVIRONMENT, _OLD)
 _LINKED: Final = ("/bin", "/sbin", "/lib", "/lib64", "/lib32")
 # What programs below /usr refer to: Debian's libraries (BLAS) are links through alternatives.
 _SYSTEM: Final = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
@@ -25,6 +35,10 @@ _FILES: Final = {
     "/etc/hosts": "127.0.0.1 localhost step\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+
+
+_IMAGE_FILES: Final = {"/etc/hosts": _FILES["/etc/hosts"]}
+_MOST_SCRATCH: Final = 512 << 20
 
 
 class Mount(NamedTuple):
@@ -44,6 +58,8 @@ class Surroundings:
     """An empty folder: the mount point of the step's root, in its own namespace alone."""
     interpreter: Path
     environment: Path | None = None
+    image: UnpackedImage | None = None
+    """For cubes that are images: the step's root, in place of the host's programs."""
     join_files: tuple[str, ...] = ()
     weaken: frozenset[str] = frozenset()
     """Protections to leave out, for tests of the probe alone."""
@@ -58,26 +74,52 @@ def launcher_spec(request: StepRequest, around: Surroundings) -> dict[str, Any]:
     Raises:
         RuntimeSetupError: the volumes are not those of the contract, an input does not exist, or the filter cannot
             be made.
+        ImageRefusedError: the image has nothing to run, or nobody to run it as.
     """
     task = request.cube.contract.tasks[request.task]
-    volumes = _volumes(request, task)
-    paths = {} if not around.plain else _host_paths(request, volumes)
-    return {
+    common = {
         "parent": os.getpid(),
         "plain": around.plain,
         "weaken": sorted(around.weaken),
-        "uid": STEP_UID,
         "root": str(around.root),
+        "limits": _limits(request, plain=around.plain),
+        "tmp": min(request.limits.memory_bytes, _MOST_SCRATCH),
+        "cgroups": list(around.join_files),
+        "filter": _filter(around),
+    }
+    if around.image is None:
+        return common | _folder_spec(request, task, around)
+    return common | _image_spec(request, task, around.image)
+
+
+def _folder_spec(request: StepRequest, task: Task, around: Surroundings) -> dict[str, Any]:
+    volumes = _volumes(request, task, _TAKEN)
+    paths = {} if not around.plain else _host_paths(request, volumes)
+    return {
+        "uid": STEP_UID,
+        "image": None,
+        "disposable": False,
         "links": {path: str(Path(path).readlink()) for path in _LINKED if Path(path).is_symlink()},
         "files": _FILES,
         "mounts": [*_host(around), Mount(str(request.cube.folder), CUBE), *volumes],
         "cwd": str(request.cube.folder) if around.plain else CUBE,
         "command": [_elsewhere(word, paths) for word in (*task.run_args.entrypoint, *task.run_args.command)],
         "environment": _environment(task, around, paths),
-        "limits": _limits(request, plain=around.plain),
-        "tmp": min(request.limits.memory_bytes, 512 << 20),
-        "cgroups": list(around.join_files),
-        "filter": _filter(around),
+    }
+
+
+def _image_spec(request: StepRequest, task: Task, image: UnpackedImage) -> dict[str, Any]:
+    program = program_of(image.record.process, task.run_args, image.root)
+    return {
+        "uid": program.user or STEP_UID,
+        "image": {"root": str(image.root), "layer": min(request.limits.memory_bytes, _MOST_SCRATCH)},
+        "disposable": request.cube.contract.disposable_root,
+        "links": {},
+        "files": _IMAGE_FILES,
+        "mounts": _volumes(request, task, (_OLD,)),
+        "cwd": program.directory,
+        "command": list(program.words),
+        "environment": image_environment(task, program.environment),
     }
 
 
@@ -113,11 +155,11 @@ def _host(around: Surroundings) -> Iterator[Mount]:
         yield Mount(str(around.environment), ENVIRONMENT)
 
 
-def _volumes(request: StepRequest, task: Task) -> list[Mount]:
+def _volumes(request: StepRequest, task: Task, taken: tuple[str, ...]) -> list[Mount]:
     # Libraries among additional files must be loadable; nothing else that comes from outside may be executed.
     return [
         Mount(str(path), volume.mount_path, name in task.output_volumes, name == "additional_files")
-        for name, (volume, path) in checked_volumes(request, _TAKEN).items()
+        for name, (volume, path) in checked_volumes(request, taken).items()
     ]
 
 
