@@ -1,5 +1,7 @@
 """Rows by their number: found or 404, locked against others, or added unless one is there already."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy.exc import IntegrityError
@@ -40,13 +42,20 @@ def add(session: Session, row: Row, otherwise: ApiError) -> Row:
 
     The check before it gives the better message; this one holds when two come at the same moment.
     """
+    with unless_taken(session, otherwise):
+        session.add(row)
+    return row
+
+
+@contextmanager
+def unless_taken(session: Session, otherwise: ApiError) -> Iterator[None]:
+    """Around changes that must not collide with another row: raise `otherwise` when they do."""
     session.flush()
     try:
         with session.begin_nested():
-            session.add(row)
+            yield
     except IntegrityError:
         raise otherwise from None
-    return row
 
 
 def _found(row: Row | None, table: type[Row], number: int) -> Row:
