@@ -13,14 +13,22 @@ from api.core.database import SessionDep
 from api.core.limits import BodyLimit
 from api.core.settings import RegistrySettings
 from api.migrations import require_current
+from api.nouns.associations import routes as associations
 from api.nouns.audit import routes as audit
+from api.nouns.benchmarks import routes as benchmarks
 from api.nouns.blobs import routes as blobs
 from api.nouns.blobs.store import BlobStore
 from api.nouns.cubes import routes as cubes
+from api.nouns.datasets import routes as datasets
+from api.nouns.executions import routes as executions
+from api.nouns.gates import routes as gates
+from api.nouns.leaderboard import routes as leaderboard
 from api.nouns.models import routes as models
 from api.nouns.people import routes as people
+from api.nouns.results import routes as results
 from api.nouns.sites import routes as sites
 from api.nouns.tokens import routes as tokens
+from api.nouns.work import routes as work
 from api.storage.engine import make_engine
 
 health = APIRouter(tags=["health"])
@@ -42,6 +50,14 @@ ROUTERS = (
     cubes.router,
     models.router,
     audit.router,
+    benchmarks.router,
+    associations.router,
+    gates.router,
+    leaderboard.router,
+    datasets.router,
+    executions.router,
+    results.router,
+    work.router,
 )
 
 

@@ -5,15 +5,19 @@ from typing import Any, Final, Self
 
 import httpx2
 
+from api.client.associations import Associations
 from api.client.audit import Audit
+from api.client.benchmarks import Benchmarks
 from api.client.blobs import Blobs
-from api.client.noun import Noun
+from api.client.gates import Gates
+from api.client.noun import Listed, Noun
 from api.client.people import Sites, Users
 from api.client.transport import Token, Transport
+from api.schemas.benchmarks import AssociationPublic, BenchmarkPublic, GatePublic
 from api.schemas.border import PayloadKind
 from api.schemas.cubes import CubeCreate, CubePublic, ModelCreate, ModelPublic
 from api.schemas.people import OrganizationCreate, OrganizationPublic, SitePublic, UserPublic
-from api.schemas.records import SiteWork
+from api.schemas.records import DatasetPublic, ExecutionPublic, ResultPublic, SiteWork
 
 _ROUTES: Final = {
     PayloadKind.HEARTBEAT: "/v1/site/heartbeats",
@@ -54,6 +58,12 @@ class RegistryClient:
         self.sites = Sites(calls, "/v1/sites", SitePublic)
         self.cubes = Noun[CubePublic, CubeCreate](calls, "/v1/cubes", CubePublic)
         self.models = Noun[ModelPublic, ModelCreate](calls, "/v1/models", ModelPublic)
+        self.benchmarks = Benchmarks(calls, "/v1/benchmarks", BenchmarkPublic)
+        self.associations = Associations(calls, "/v1/associations", AssociationPublic)
+        self.gates = Gates(calls, "/v1/gates", GatePublic)
+        self.datasets = Listed[DatasetPublic](calls, "/v1/datasets", DatasetPublic)
+        self.executions = Listed[ExecutionPublic](calls, "/v1/executions", ExecutionPublic)
+        self.results = Listed[ResultPublic](calls, "/v1/results", ResultPublic)
         self.audit = Audit(calls)
 
     def close(self) -> None:

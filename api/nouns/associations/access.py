@@ -1,12 +1,13 @@
 """Who sees an association, and whose it is: the committee's and the subject's owner's. Nobody else's."""
 
-from sqlalchemy import ColumnElement, or_, true
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement, or_
+from sqlmodel import Session, col
 
 from api.access.belongings import committees_of, datasets_of, models_of
 from api.access.identity import Principal
 from api.access.matrix import Role
 from api.access.relations import relates
+from api.access.sides import Sides, either, roles_towards
 from api.core.rows import find
 from api.nouns.associations.tables import Association
 from api.nouns.datasets.tables import Dataset
@@ -14,9 +15,7 @@ from api.nouns.models.tables import Model
 
 
 def visible(principal: Principal) -> ColumnElement[bool]:
-    if principal.service:
-        return true()
-    return or_(*_sides(principal).values())
+    return either(principal, _sides(principal))
 
 
 def is_owner(session: Session, principal: Principal, association: Association) -> bool:
@@ -29,17 +28,12 @@ def is_owner(session: Session, principal: Principal, association: Association) -
 
 
 @relates("association_id")
-def _association(session: Session, principal: Principal, association_id: int) -> set[Role]:
-    find(session, Association, association_id)
-    this = col(Association.id) == association_id
-    return {
-        role
-        for role, side in _sides(principal).items()
-        if session.exec(select(Association.id).where(this, side)).first() is not None
-    }
+def _association(session: Session, principal: Principal, number: int) -> set[Role]:
+    find(session, Association, number)
+    return roles_towards(session, col(Association.id), number, _sides(principal))
 
 
-def _sides(principal: Principal) -> dict[Role, ColumnElement[bool]]:
+def _sides(principal: Principal) -> Sides:
     return {
         Role.COMMITTEE: col(Association.benchmark_id).in_(committees_of(principal)),
         Role.OWNER: or_(

@@ -11,6 +11,7 @@ from api.access.belongings import committees_of, datasets_of, models_of
 from api.access.identity import Principal
 from api.access.matrix import Role
 from api.access.relations import relates
+from api.access.sides import Sides, either, roles_towards
 from api.core.rows import find
 from api.nouns.associations.tables import Association
 from api.nouns.gates.tables import Decision, Gate
@@ -33,9 +34,7 @@ def decides(principal: Principal) -> ColumnElement[bool]:
 
 def visible(principal: Principal) -> ColumnElement[bool]:
     """Gates that a party sees: both sides of it, and nobody else. What is shown there is confidential."""
-    if principal.service:
-        return true()
-    return or_(decides(principal), *_sides(principal).values())
+    return either(principal, _sides(principal))
 
 
 def waits_for(principal: Principal) -> ColumnElement[bool]:
@@ -59,17 +58,13 @@ def may_decide(session: Session, principal: Principal, gate: Gate) -> bool:
 @relates("gate_id")
 def _gate(session: Session, principal: Principal, gate_id: int) -> set[Role]:
     find(session, Gate, gate_id)
-    sides = {Role.APPROVER: decides(principal), **_sides(principal)}
-    return {
-        role
-        for role, side in sides.items()
-        if session.exec(select(Gate.id).where(col(Gate.id) == gate_id, side)).first()
-    }
+    return roles_towards(session, col(Gate.id), gate_id, _sides(principal))
 
 
-def _sides(principal: Principal) -> dict[Role, ColumnElement[bool]]:
+def _sides(principal: Principal) -> Sides:
     theirs = select(col(Association.id)).where(_owned(principal))
     return {
+        Role.APPROVER: decides(principal),
         Role.COMMITTEE: _of_committee(principal),
         Role.OWNER: and_(_is(GateKind.ASSOCIATION), col(Gate.subject_id).in_(theirs)),
     }
