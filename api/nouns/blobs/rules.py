@@ -103,8 +103,11 @@ def _model_with(digest: Digest, *states: AssociationState) -> ColumnElement[bool
 
 
 def _asked_committee(digest: Digest, user_id: int) -> ColumnElement[bool]:
+    """The model's owner asked the committee; whom the committee itself invited has agreed to nothing yet."""
+    agreed = or_(~col(Association.invited), col(Association.state) == AssociationState.APPROVED)
     return exists().where(
         _model_with(digest, AssociationState.REQUESTED, AssociationState.APPROVED),
+        agreed,
         col(Membership.benchmark_id) == col(Association.benchmark_id),
         col(Membership.user_id) == user_id,
     )
