@@ -1,6 +1,7 @@
 """`assay token`: your own tokens for the registry."""
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
@@ -9,7 +10,14 @@ from cli.options import Days, Json, noun
 from cli.output import Column, emit_done, emit_json, emit_list, joined, say, when
 
 app = noun("Your tokens for the registry: issue, list, revoke.")
-ScopeName = Literal["read", "write", "decide"]
+
+
+class ScopeName(StrEnum):
+    """What a person may ask for; all scopes are in `api.schemas.people`, which help does not load."""
+
+    READ = "read"
+    WRITE = "write"
+    DECIDE = "decide"
 
 
 @app.command()
