@@ -1,6 +1,11 @@
 """Why steps cannot be set up here: the kernel or the machine is at fault, never a cube."""
 
 from agents.runtimes.probe import ProtectionMissingError
+from agents.runtimes.protocol import RuntimeSetupError
+
+
+class SurroundingsError(RuntimeSetupError):
+    """A step's root and mounts could not be made."""
 
 
 def namespaces_refused(problem: str) -> ProtectionMissingError:

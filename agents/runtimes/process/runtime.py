@@ -18,6 +18,7 @@ from agents.images.store import UnpackedImage
 from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
 from agents.runtimes.process.cgroups import StepGroups, make_groups, sweep
+from agents.runtimes.process.errors import SurroundingsError
 from agents.runtimes.process.spec import Surroundings, default_interpreter, launcher_spec
 from agents.runtimes.process.supervisor import Watched, supervise
 from agents.runtimes.protocol import CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
@@ -94,7 +95,10 @@ class ProcessRuntime:
         environment = await asyncio.to_thread(self._environment, request.cube)
         try:
             return await self._run(request, environment, image)
-        except ImageError as error:
+        except (ImageError, SurroundingsError) as error:
+            if image is None:
+                raise
+            # The image's own links and files are in the way of what a step needs.
             cannot = ErrorClass.CANNOT_START
             return step_outcome(request, started_at=started, exit_code=None, error=cannot, reason=str(error))
 

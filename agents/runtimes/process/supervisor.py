@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from agents.runtimes.measure import disk_use, hidden_use, tree
 from agents.runtimes.process.cgroups import StepGroups
-from agents.runtimes.process.errors import namespaces_refused
+from agents.runtimes.process.errors import SurroundingsError, namespaces_refused
 from agents.runtimes.protocol import Limits, RuntimeSetupError
 from agents.runtimes.telling import Teller
 from api.schemas.border import ErrorClass
@@ -190,7 +190,7 @@ def _read_status(status: int, ended: Ended) -> None:
             if said.get("refused"):
                 raise namespaces_refused(said["problem"])
             if "problem" in said:
-                raise RuntimeSetupError(f"a step could not be set up ({said['problem']}): nothing of it ran")
+                raise SurroundingsError(f"a step could not be set up ({said['problem']}): nothing of it ran")
 
 
 def _judge(step: Watched, ended: Ended) -> None:

@@ -164,7 +164,7 @@ class TestArchive:
     ) -> None:
         data = image.config if part == "config" else image.layers[0]
         if how == "layout":
-            data = data if part == "config" else gzip.compress(data, mtime=0)
+            data = data if part == "config" else gzip.compress(data, 1, mtime=0)
             name = "blobs/sha256/" + hashlib.sha256(data).hexdigest()
         else:
             name = hashlib.sha256(data).hexdigest() + (".json" if part == "config" else "/layer.tar")
