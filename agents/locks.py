@@ -22,23 +22,32 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def held_alone(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock, with our process's number in its file; nobody waits for it.
+
+    Raises:
+        HomeError: another process holds it; the message says `what` is held and by which process.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
+            raise HomeError(f"{what} (process {holder}): stop it, or leave the work to it") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def only_agent(home: Home) -> Iterator[None]:
     """Be the one agent of a site: two would start each job twice.
 
     Raises:
         HomeError: another process is it; the message names that process.
     """
-    descriptor = os.open(home.agent_lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
-            raise HomeError(
-                f"an agent of {str(home.path)!r} runs already (process {holder}): stop it, or leave the work to it"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with held_alone(home.agent_lock, f"an agent of {str(home.path)!r} runs already"):
         yield
-    finally:
-        os.close(descriptor)
