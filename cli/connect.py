@@ -1,5 +1,7 @@
 """Connections that a command needs: to the registry as a person, to a site's store as one of its people."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,14 +86,31 @@ def opened_store() -> "Iterator[tuple[Home, Store]]":
 
 @contextmanager
 def site() -> "Iterator[Site]":
-    """The whole site: its runtime, cubes and border."""
+    """The whole site: its runtime, cubes and border. What they log goes to stderr, and only when something is wrong."""
     from agents.site import Site
 
     here = Site(profiles.current().home())
     try:
-        yield here
+        with _quiet_logs():
+            yield here
     finally:
         here.close()
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Stdout belongs to the command's answer."""
+    import structlog
+
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def benchmark_names(home: "Home") -> dict[int, str]:

@@ -1,0 +1,104 @@
+"""What left this hospital, and who approved it."""
+
+import pytest
+
+from agents.store import gates, outbox
+from agents.store.tables import Person, Role
+from api.schemas.benchmarks import Verdict
+from api.schemas.border import ExecutionEvent, ExecutionState, PayloadKind, Step
+from api.storage.columns import now
+from tests.cli.support import Assay, Here, sha
+
+
+def _leave(here: Here, key: str) -> None:
+    """Let an event leave, as the border notes it."""
+    event = ExecutionEvent(
+        execution=sha("e"),
+        benchmark_id=4,
+        model_id=1,
+        dataset_id=7,
+        step=Step.INFER,
+        state=ExecutionState.RUNNING,
+        attempt=1,
+        started_at=now(),
+    )
+    with here.store.write() as session:
+        item = outbox.enqueue(session, PayloadKind.EXECUTION_EVENT, event, subject="forest", key=key)
+        outbox.mark_sent(session, item.id or 0)
+
+
+@pytest.fixture
+def _left(here: Here) -> None:
+    """Two events, one of them beside a decision of the data owner's."""
+    _leave(here, "event-0001")
+    gate = here.gate({"items": []})
+    with here.store.write() as session:
+        decision = gates.decide(
+            session,
+            gate_id=gate.id,
+            digest=gate.digest,
+            verdict=Verdict.APPROVE,
+            person=session.get_one(Person, here.ids[Role.DATA_OWNER]),
+            reason="aggregates only",
+        )
+        item = outbox.enqueue(
+            session,
+            PayloadKind.EXECUTION_EVENT,
+            ExecutionEvent(
+                execution=sha("f"),
+                benchmark_id=4,
+                model_id=1,
+                dataset_id=7,
+                step=Step.INFER,
+                state=ExecutionState.RUNNING,
+                attempt=1,
+                started_at=now(),
+            ),
+            subject="logistic",
+            key="event-0002",
+            decision=decision,
+        )
+        outbox.mark_sent(session, item.id or 0)
+
+
+@pytest.mark.usefixtures("owner")
+class TestDepartures:
+    def test_nothing(self, assay: Assay) -> None:
+        assert assay("departures").out == "Nothing has left this hospital.\n"
+        assert assay("departures", "--json").json == []
+
+    @pytest.mark.usefixtures("_left")
+    def test_who_allowed_what_and_why(self, assay: Assay) -> None:
+        ended = assay("departures")
+        assert "Data_Owner <data_owner@north.example>" in ended.out
+        assert "aggregates only" in ended.out
+        assert "2 execution_event" in ended.err
+
+    @pytest.mark.usefixtures("_left")
+    def test_every_byte_is_accounted_for(self, assay: Assay) -> None:
+        first, second = assay("departures", "--json").json
+        assert first["decision"] is None
+        assert second["decision"]["digest"].startswith("sha256:")
+        assert all(item["bytes"] > 0 and item["sha256"].startswith("sha256:") for item in (first, second))
+
+    @pytest.mark.usefixtures("_left")
+    def test_narrowed(self, assay: Assay) -> None:
+        assert [item["subject"] for item in assay("departures", "--decided", "--json").json] == ["logistic"]
+        assert assay("departures", "--kind", "result", "--json").json == []
+
+    def test_what_is_queued_has_not_left(self, assay: Assay, here: Here) -> None:
+        with here.store.write() as session:
+            event = ExecutionEvent(
+                execution=sha("e"),
+                benchmark_id=4,
+                model_id=1,
+                dataset_id=7,
+                step=Step.INFER,
+                state=ExecutionState.RUNNING,
+                attempt=1,
+                started_at=now(),
+            )
+            outbox.enqueue(session, PayloadKind.EXECUTION_EVENT, event, subject="forest", key="event-0003")
+        assert assay("departures", "--json").json == []
+        (waiting,) = assay("agent", "outbox", "--json").json
+        assert (waiting["subject"], waiting["state"], "body" in waiting) == ("forest", "queued", False)
