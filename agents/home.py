@@ -11,6 +11,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.errors import HomeError
+from agents.images.settings import ImageSettings
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 
 HOME_VERSION: Final = 1
@@ -52,6 +53,7 @@ class SiteSettings(BaseModel):
     """Everything else that left is remembered for ever."""
     runtime: Literal["process", "kubernetes"] = "process"
     kubernetes: KubernetesSettings | None = None
+    images: ImageSettings = ImageSettings()
 
     @model_validator(mode="after")
     def _kubernetes_is_described(self) -> "SiteSettings":
@@ -73,6 +75,11 @@ class Home:
     @property
     def token_file(self) -> Path:
         return self.path / "secrets" / "registry.token"
+
+    @property
+    def registries_file(self) -> Path:
+        """Logins for image registries."""
+        return self.path / "secrets" / "registries.json"
 
     @property
     def store_file(self) -> Path:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,10 @@ from agents.cube_store import CubeStore
 from agents.environments import EnvironmentCache
 from agents.errors import HomeError, StepFailedError
 from agents.home import Home, write_private
+from agents.images.credentials import RegistryCredentials
+from agents.images.cube_images import CubeImages
+from agents.images.registry import RegistryAccess, RegistrySource
+from agents.images.store import ImageStore
 from agents.runtimes.process import ProcessRuntime
 from agents.runtimes.protocol import MIB, CubeBundle, Limits, Runtime
 from agents.runtimes.surroundings import gpus_of
@@ -72,6 +76,17 @@ class Site:
         return CubeStore(self.home.folder("cubes"), self.border.fetch)
 
     @cached_property
+    def images(self) -> CubeImages:
+        settings = self.settings.images
+        access = RegistryAccess(
+            login=RegistryCredentials(self.home.registries_file).get,
+            plain_http=frozenset(settings.plain_http),
+            limits=settings.limits(),
+        )
+        store = ImageStore(self.home.folder("images"), lambda ref: closing(RegistrySource(ref, access)), access.limits)
+        return CubeImages(store)
+
+    @cached_property
     def runtime(self) -> Runtime:
         settings = self.settings
         if settings.kubernetes is not None and settings.runtime == "kubernetes":
@@ -80,7 +95,10 @@ class Site:
 
             return KubernetesRuntime(self.home.path, settings.site, settings.kubernetes, self.environments)
         return ProcessRuntime(
-            self.home.folder("work"), self.environments, allow_unisolated=self.settings.allow_unisolated
+            self.home.folder("work"),
+            self.environments,
+            images=self.images,
+            allow_unisolated=self.settings.allow_unisolated,
         )
 
     @property

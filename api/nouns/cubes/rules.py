@@ -39,6 +39,9 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
             f"kind: the contract inside is that of a {contract.kind()!r}, not of a {new.kind.value!r}.",
             "Say the kind that it is, or upload the right pack.",
         )
+    refusal = contract.container_type.unsupported or contract.unpinned
+    if refusal is not None:
+        raise InvalidInputError(f"the pack names bytes that nobody could check: {refusal}.", "Register the cube again.")
     row = Cube(
         **new.model_dump(),
         parameters_digest=_digest_of_parameters(new),
