@@ -1,6 +1,7 @@
 """Attempts: one holder each; what a dead process left goes on where its step still runs, and is over otherwise."""
 
-import os
+import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -73,15 +74,11 @@ class TestTakeUp:
         found.close()
 
     async def test_a_process_that_ends_lets_go(self, home: Home) -> None:
-        child = os.fork()
-        if child == 0:  # holds an attempt and ends without closing it
-            folder = home.folder("attempts") / "infer-ab-1"
-            folder.mkdir()
-            import fcntl  # noqa: PLC0415 - the child's alone
-
-            fcntl.flock(os.open(folder.with_name("infer-ab-1.lock"), os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
-            os._exit(0)
-        os.waitpid(child, 0)
+        folder = home.folder("attempts") / "infer-ab-1"
+        folder.mkdir()
+        program = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)"
+        holder = await asyncio.create_subprocess_exec(sys.executable, "-c", program, f"{folder}.lock")
+        assert await holder.wait() == 0
         found = await take_attempt(home, "infer-ab", all_runs)
         assert found.resumed
         found.close()
