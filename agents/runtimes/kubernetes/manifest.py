@@ -74,7 +74,7 @@ def step_job(
         **_program(contract, task),
     }
     pod["containers"] = [container]
-    if contract.container_type != ContainerType.FOLDER and settings.writable_images:
+    if contract.disposable_root and settings.writable_images:
         container["securityContext"]["readOnlyRootFilesystem"] = False
     _limit_scratch(pod, request, task, settings)
     pod["volumes"] = [*pod["volumes"], *volumes.volumes()]
@@ -91,7 +91,8 @@ def image_of(contract: Contract, settings: KubernetesSettings) -> str:
         return settings.image
     if contract.container_type != ContainerType.DOCKER_IMAGE:
         kind = contract.container_type.value
-        raise RuntimeSetupError(f"the kubernetes runtime runs Folder and DockerImage cubes, not {kind}")
+        reason = contract.container_type.unsupported or "push the image to a registry and give it as a DockerImage"
+        raise RuntimeSetupError(f"the kubernetes runtime runs Folder and DockerImage cubes, not {kind}: {reason}")
     if not _BY_DIGEST.fullmatch(contract.image or ""):
         raise RuntimeSetupError(
             f"the image {contract.image!r} is not named by digest: a tag may mean another image tomorrow. Write"

@@ -27,7 +27,7 @@ from agents.runtimes.kubernetes.prefetch import pull_image
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.template import STEP, load_template
 from agents.runtimes.kubernetes.verdict import Over
-from agents.runtimes.kubernetes.volumes import lend
+from agents.runtimes.lending import lend
 from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
 from agents.runtimes.protocol import CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
@@ -230,6 +230,9 @@ class KubernetesRuntime:
 
 
 def _is_live(job: Mapping[str, Any]) -> bool:
+    """Whether a Job is a step under way. A probe's ends by itself: nobody takes it up."""
+    if job["metadata"].get("annotations", {}).get(KEY_ANNOTATION, "").startswith("probe-"):
+        return False
     ended = any(
         condition["type"] in {"Complete", "Failed"} for condition in job.get("status", {}).get("conditions", ())
     )
