@@ -152,7 +152,8 @@ class EmbeddedPostgres:
             raise PostgresError(f"no PostgreSQL cluster can be made in {str(self.folder)!r}: {_reason(made.stderr)}")
 
     def _launch(self) -> None:
-        (self._data / "postmaster.pid").unlink(missing_ok=True)  # whoever wrote it is gone, its number may be another's
+        for stale in (self._data / "postmaster.pid", self.folder / ".s.PGSQL.5432.lock"):
+            stale.unlink(missing_ok=True)  # whoever wrote it is gone, and its number may be another's now
         folder = str(self.folder)
         if len(os.fsencode(folder)) > _LONGEST_SOCKET:
             folder = tempfile.mkdtemp(prefix="assay-postgres-")
