@@ -84,7 +84,7 @@ class Site:
             limits=settings.limits(),
         )
         store = ImageStore(self.home.folder("images"), lambda ref: closing(RegistrySource(ref, access)), access.limits)
-        return CubeImages(store)
+        return CubeImages(store, login=access.login)
 
     @cached_property
     def runtime(self) -> Runtime:

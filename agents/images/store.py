@@ -89,7 +89,7 @@ class ImageStore:
 
     def __init__(self, folder: Path, sources: Sources, limits: ImageLimits | None = None) -> None:
         self._folder, self._sources = folder, sources
-        self._limits = limits or ImageLimits()
+        self.limits = limits or ImageLimits()
         self.carried = BlobFolder(folder)
         """Blobs that came in a bundle; asked before any registry."""
 
@@ -104,7 +104,7 @@ class ImageStore:
         digest = reference.digest
         with self._kept(digest) as place:
             if not _is_whole(place, digest):
-                with self._source(reference, digest) as source:
+                with self.source(reference) as source:
                     self._unpack(source, digest, str(reference), place)
         return _image(place)
 
@@ -114,7 +114,7 @@ class ImageStore:
         Raises:
             ImageError: it is no archive of an image, or its parts are not what it says of them.
         """
-        with ArchiveSource(path, self._limits) as source, self._kept(source.digest) as place:
+        with ArchiveSource(path, self.limits) as source, self._kept(source.digest) as place:
             if not _is_whole(place, source.digest):
                 self._unpack(source, source.digest, path.name, place)
         return _image(place)
@@ -138,8 +138,9 @@ class ImageStore:
             discard(place)
 
     @contextmanager
-    def _source(self, reference: ImageReference, digest: str) -> Iterator[ImageSource]:
-        if self.carried.has(digest):
+    def source(self, reference: ImageReference) -> Iterator[ImageSource]:
+        """Where the parts of an image come from: what was carried here, or its registry."""
+        if reference.digest is not None and self.carried.has(reference.digest):
             yield self.carried
         else:
             with self._sources(reference) as source:
@@ -156,11 +157,11 @@ class ImageStore:
     def _unpack(self, source: ImageSource, digest: str, name: str, place: Path) -> None:
         for left in (place, *self._folder.glob(f".{place.name}.*")):  # changed, or of a crash; we hold the lock
             discard(left)
-        resolved = resolve_image(source, digest, name, self._limits)
+        resolved = resolve_image(source, digest, name, self.limits)
         fresh = place.with_name(f".{place.name}.{uuid4().hex}")
         try:
             (fresh / "root").mkdir(mode=0o755, parents=True)
-            unpacker = Unpacker(fresh / "root", self._limits)
+            unpacker = Unpacker(fresh / "root", self.limits)
             layer = fresh / "layer"
             for descriptor, diff_id in zip(resolved.manifest.layers, resolved.config.rootfs.diff_ids, strict=True):
                 source.layer(descriptor, layer)

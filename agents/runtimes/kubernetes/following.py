@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -249,18 +248,3 @@ def _kind(verdict: Verdict) -> tuple[type, object, bool]:
     if isinstance(verdict, Waiting):
         return Waiting, verdict.hopeless, verdict.scheduled
     return type(verdict), None, False
-
-
-async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Do something to its end although this task is being cancelled, perhaps more than once."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                break
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError

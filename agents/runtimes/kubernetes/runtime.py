@@ -20,7 +20,7 @@ from agents.runtimes.kubernetes.cluster import (
     NotThereError,
     connected,
 )
-from agents.runtimes.kubernetes.following import PODS, Follower, uninterrupted
+from agents.runtimes.kubernetes.following import PODS, Follower
 from agents.runtimes.kubernetes.ground import ClusterGround
 from agents.runtimes.kubernetes.manifest import KEY_ANNOTATION, SITE_LABEL, TASK_LABEL, Around, job_name, step_job
 from agents.runtimes.kubernetes.prefetch import pull_image
@@ -31,6 +31,7 @@ from agents.runtimes.lending import lend
 from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
 from agents.runtimes.protocol import CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
+from agents.runtimes.waiting import uninterrupted
 from api.schemas.border import ErrorClass, ProbeOutcome
 from cubes.contract import ContainerType
 

@@ -11,6 +11,7 @@ import pytest
 
 from agents.environments import EnvironmentCache
 from agents.images.cube_images import CubeImages
+from agents.images.documents import ImageLimits
 from agents.images.store import ImageStore
 from agents.runtimes.process import ProcessRuntime
 from agents.runtimes.protocol import CubeBundle, Limits, RuntimeSetupError, StepOutcome, StepRequest
@@ -49,7 +50,7 @@ tasks:
 @pytest.fixture
 def runtime(tmp_path: Path, store: ImageStore) -> ProcessRuntime:
     (tmp_path / "work").mkdir()
-    store._limits = type(store._limits)()
+    store.limits = ImageLimits()
     return ProcessRuntime(tmp_path / "work", EnvironmentCache(tmp_path / "e"), images=CubeImages(store))
 
 
