@@ -30,7 +30,7 @@ def enforce(request: Request, session: SessionDep, principal: OptionalPrincipal)
         raise NotPermittedError(
             f"this token is not good for {rule.scope.value!r}.", f"Issue one with the scope {rule.scope.value!r}."
         )
-    if not roles_of(session, principal, request.path_params) & rule.roles:
+    if not roles_of(session, principal, request.path_params, rule.roles) & rule.roles:
         wanted = " or ".join(sorted(role.value.replace("_", " ") for role in rule.roles))
         raise NotPermittedError(f"{principal.actor!r} may not do this.", f"It takes {wanted}.")
 

@@ -47,14 +47,17 @@ def relates_by_digest(parameter: str) -> Callable[[DigestRelation], DigestRelati
     return register
 
 
-def roles_of(session: Session, principal: Principal, parameters: dict[str, str]) -> set[Role]:
-    """All roles that a party has: by their token, and towards what the path names."""
+def roles_of(session: Session, principal: Principal, parameters: dict[str, str], wanted: frozenset[Role]) -> set[Role]:
+    """All roles that a party has: by their token, and towards what the path names.
+
+    What is named by its digest is looked up only for a route that wants its reader: an upload names what is not there yet.
+    """
     roles = _by_token(principal)
     for name, value in parameters.items():
         # What is no number and no digest the route itself refuses.
         if name in RELATIONS and _NUMBER.fullmatch(value) and int(value) <= _LARGEST:
             roles |= RELATIONS[name](session, principal, int(value))
-        elif name in DIGEST_RELATIONS and _DIGEST.fullmatch(value):
+        elif Role.READER in wanted and name in DIGEST_RELATIONS and _DIGEST.fullmatch(value):
             roles |= DIGEST_RELATIONS[name](session, principal, value)
     return roles
 
