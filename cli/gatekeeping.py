@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -12,6 +12,9 @@ from cli.connect import AtSite, registry, site_store
 from cli.errors import ConflictError, InvalidInputError
 from cli.output import plain, print_facts, print_title, say, text, when
 from cli.render import print_sections
+
+if TYPE_CHECKING:
+    from api.client import RegistryClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +173,11 @@ class _SiteDesk:
 class _RegistryDesk:
     """Gates at the registry."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: "RegistryClient") -> None:
         self._client = client
 
     def waiting(self) -> list[dict[str, Any]]:
-        return self._list(state="open")
+        return self._list(waiting=True)
 
     def everything(self) -> list[dict[str, Any]]:
         return self._list()

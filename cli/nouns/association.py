@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from api.client import RegistryClient
 
 app = noun(
-    "Associations of models and datasets with benchmarks: request, list, show, history, withdraw, priority, consent."
+    "Associations of models and datasets with benchmarks: request, list, show, history, withdraw, priority, consent, attach."
 )
 Kind = Literal["model", "dataset"]
 Number = Annotated[int, typer.Argument(metavar="ASSOCIATION", help="Its number, from `assay association list`.")]
@@ -137,9 +137,34 @@ def priority(
 
 
 @app.command()
-def consent(association: Number, *, as_json: Json = False) -> None:
+def attach(
+    association: Number,
+    report: Annotated[Path, typer.Argument(metavar="FILE", help="The report of `assay model check`.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Bring the compatibility report of a model that the committee invited."""
+    from api.schemas.benchmarks import Compatibility
+
+    measured = Compatibility.model_validate_json(report.read_bytes())
+    with registry() as client:
+        done = client.associations.attach_compatibility(association, measured)
+    emit_done(done, f"Association {association} has its report.", as_json=as_json)
+
+
+@app.command()
+def consent(
+    association: Number,
+    *,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Hide them again.")] = False,
+    as_json: Json = False,
+) -> None:
     """As the model's owner: let others see its results in this benchmark."""
     with registry() as client:
+        if revoke:
+            hidden = client.associations.revoke_consent(association)
+            emit_done(hidden, f"The results of association {association} are hidden again.", as_json=as_json)
+            return
         emit_done(
             client.associations.consent(association),
             f"The results of association {association} may be shown.",

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from api.client import RegistryClient
     from api.schemas.benchmarks import BenchmarkPublic
 
-app = noun("Benchmarks: register, submit, list, show, committee, policy, replace-metrics, close, leaderboard, release.")
+app = noun(
+    "Benchmarks: register, update, submit, list, show, committee, policy, replace-metrics, close, leaderboard, release."
+)
 committee = noun("Who decides in a benchmark.")
 app.add_typer(committee, name="committee")
 
@@ -65,11 +67,30 @@ def register(
 
 
 @app.command()
+def update(
+    benchmark: Name,
+    specification: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML, as for `register`.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Replace the text of a draft, or of one that was rejected; cubes and demo dataset stay."""
+    from api.schemas.benchmarks import BenchmarkCreate
+    from cli.files import read_mapping
+
+    with registry() as client:
+        found = _find(client, benchmark)
+        kept = {name: getattr(found, name) for name in BenchmarkCreate.model_fields}
+        changed = BenchmarkCreate.model_validate({**kept, **read_mapping(specification)})
+        done = client.benchmarks.update(found.id, changed)
+    emit_done(done, f"Benchmark {done.name!r} says what {str(specification)!r} says.", as_json=as_json)
+
+
+@app.command()
 def submit(benchmark: Name, *, as_json: Json = False) -> None:
     """Ask a platform administrator to approve a draft."""
     with registry() as client:
-        done = client.benchmarks.submit(_find(client, benchmark).id)
-    emit_done(done, f"Benchmark {benchmark!r} is submitted: a platform administrator decides.", as_json=as_json)
+        gate = client.benchmarks.submit(_find(client, benchmark).id)
+    emit_done(gate, f"Submitted: a platform administrator decides at gate {gate.id}.", as_json=as_json)
 
 
 @app.command("list")
@@ -167,6 +188,10 @@ def release(benchmark: Name, *, as_json: Json = False) -> None:
 def leaderboard(
     benchmark: Name,
     *,
+    released: Annotated[
+        bool,
+        typer.Option("--released", help="As it was released, also for the committee, who otherwise see it as it is."),
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="For spreadsheets.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -174,7 +199,8 @@ def leaderboard(
     from cli.leaderboards import emit_leaderboard
 
     with registry() as client:
-        emit_leaderboard(client.benchmarks.leaderboard(_find(client, benchmark).id), as_csv=as_csv, as_json=as_json)
+        board = client.benchmarks.leaderboard(_find(client, benchmark).id, released=released or None)
+    emit_leaderboard(board, as_csv=as_csv, as_json=as_json)
 
 
 @committee.command("list")

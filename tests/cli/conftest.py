@@ -11,6 +11,7 @@ import pytest
 
 from agents.store.tables import Role
 from cli.main import main
+from tests.cli.federation import Federation, federation
 from tests.cli.support import Assay, Ended, Here
 
 
@@ -73,3 +74,22 @@ def owner(signed_in: Callable[[Role], None]) -> None:
 def operator(signed_in: Callable[[Role], None]) -> None:
     """Signed in at the site as an operator."""
     signed_in(Role.OPERATOR)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A registry that listens, shared: tests add to it under names of their own."""
+    with federation(tmp_path_factory.mktemp("federation")) as there:
+        yield there
+
+
+@pytest.fixture
+def at(registry: Federation, assay: Assay, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """Type a command as somebody of the federation: `at("mel", "model", "list")`."""
+
+    def run(who: str, *words: str | Path, stdin: str = "") -> Ended:
+        monkeypatch.setenv("ASSAY_REGISTRY_URL", registry.url)
+        monkeypatch.setenv("ASSAY_TOKEN", registry.tokens[who])
+        return assay(*words, stdin=stdin)
+
+    return run

@@ -1,0 +1,105 @@
+"""Organizations, people, sites and tokens at the registry."""
+
+import pytest
+
+from tests.cli.federation import Federation
+from tests.cli.support import Assay, Ended
+
+
+class TestOrganization:
+    def test_is_added_and_listed(self, at: Assay) -> None:
+        ended = at("root", "organization", "add", "south", "--title", "South Hospital")
+        assert ended.code == 0
+        assert "'south'" in ended.out
+        assert "South Hospital" in at("root", "organization", "list").out
+        assert "south" in [item["name"] for item in at("eve", "organization", "list", "--json").json]
+
+    def test_twice_is_six_and_a_bad_name_seven(self, at: Assay) -> None:
+        assert at("root", "organization", "add", "university", "--title", "U").code == 6
+        assert at("root", "organization", "add", "NOT A NAME", "--title", "U").code == 7
+
+    def test_is_for_administrators(self, at: Assay) -> None:
+        ended = at("eve", "organization", "add", "mine", "--title", "Mine")
+        assert ended.code == 4
+        assert "platform administrator" in ended.err
+
+
+class TestUser:
+    def test_the_token_shown_once_signs_them_in(self, at: Assay, registry: Federation) -> None:
+        words = ("user", "add", "new@north.example", "--name", "New Person", "--organization", "north")
+        made = at("root", *words, "--json").json
+        registry.tokens["new"] = made["token"]
+        assert at("new", "whoami", "--json").json["registry"]["email"] == "new@north.example"
+        assert "new@north.example" in at("root", "user", "list").out
+        assert at("root", "user", "token", "new@north.example").code == 6
+
+    def test_deactivated_people_are_not_signed_in(self, at: Assay, registry: Federation) -> None:
+        words = ("user", "add", "gone@north.example", "--name", "Gone", "--organization", "north", "--json")
+        registry.tokens["gone"] = at("root", *words).json["token"]
+        assert "no access" in at("root", "user", "deactivate", "gone@north.example").out
+        assert at("gone", "cube", "list").code == 3
+        assert at("root", "user", "activate", "gone@north.example").code == 0
+        again = at("root", "user", "token", "gone@north.example", "--json").json
+        registry.tokens["gone"] = again["secret"]
+        assert at("gone", "cube", "list").code == 0
+
+    def test_an_organization_that_is_not_there_is_five(self, at: Assay) -> None:
+        ended = at("root", "user", "add", "x@y.example", "--name", "X", "--organization", "nowhere")
+        assert ended.code == 5
+        assert "assay organization list" in ended.err
+
+
+class TestSite:
+    def test_is_added_and_gets_a_token(self, at: Assay) -> None:
+        assert at("root", "site", "add", "south-site", "--title", "South", "--organization", "north").code == 0
+        issued = at("root", "site", "token", "south-site", "--json").json
+        assert issued["secret"].startswith("assay_")
+        assert sorted(issued["scopes"]) == ["read", "site"]
+        assert "shown this once" in at("root", "site", "token", "south-site").out
+
+    def test_is_listed_with_when_it_was_heard(self, at: Assay) -> None:
+        assert "north-site" in at("root", "site", "list").out
+
+
+class TestToken:
+    def test_is_issued_used_and_revoked(self, at: Assay, registry: Federation) -> None:
+        issued = at("mel", "token", "issue", "laptop", "--scope", "read", "--days", "7", "--json").json
+        registry.tokens["laptop"] = issued["secret"]
+        assert at("laptop", "model", "list").code == 0
+        assert "laptop" in at("mel", "token", "list").out
+        assert "revoked" in at("mel", "token", "revoke", str(issued["id"])).out
+        ended = at("laptop", "model", "list")
+        assert ended.code == 3
+        assert "revoked" in ended.err
+
+    def test_one_that_only_reads_writes_nothing(self, at: Assay, registry: Federation) -> None:
+        registry.tokens["reader"] = at("mel", "token", "issue", "r", "--scope", "read", "--json").json["secret"]
+        ended = at("reader", "token", "issue", "more")
+        assert ended.code == 4
+        assert "'write'" in ended.err
+
+    def test_a_scope_that_people_cannot_have_is_usage(self, at: Assay) -> None:
+        assert at("mel", "token", "issue", "x", "--scope", "service").code == 2
+
+
+class TestSignIn:
+    def test_login_tries_the_token_and_keeps_it(self, assay: Assay, registry: Federation) -> None:
+        ended = assay("login", "--registry", registry.url, stdin=registry.tokens["mel"])
+        assert "mel@company.example" in ended.out
+        assert "mel@company.example" in assay("whoami").out
+        assert assay("registry", "status", "--json").json["status"] == "ok"
+        assay("logout")
+        assert assay("model", "list").code == 3
+
+    def test_a_wrong_token_is_three(self, assay: Assay, registry: Federation) -> None:
+        assert assay("login", "--registry", registry.url, "--token", "assay_wrong").code == 3
+
+    @pytest.mark.parametrize("words", [("model", "list"), ("registry", "status"), ("gate", "list")], ids=" ".join)
+    def test_a_registry_that_is_away_is_eight(
+        self, assay: Assay, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    ) -> None:
+        monkeypatch.setenv("ASSAY_REGISTRY_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("ASSAY_TOKEN", "x")
+        ended: Ended = assay(*words)
+        assert ended.code == 8
+        assert "does not answer" in ended.err
