@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from api.client import RegistryClient
 from api.core.database import transaction
 from api.core.settings import RegistrySettings, create_data_folder
 from api.storage.engine import make_engine
+from tests.api.campaign import STAGES, Campaign
 from tests.api.world import Registry, Seeded, populate
 
 BACKENDS = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
@@ -117,18 +119,54 @@ def template(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def settings(template: Template, databases: Databases, tmp_path: Path) -> Iterator[RegistrySettings]:
     """A registry's folder and database, copied from the template."""
-    data = shutil.copytree(template.data, tmp_path / "registry")
-    url = databases.make(template.url)
-    yield RegistrySettings(data=data, database_url=url, max_blob_bytes=1 << 20)
-    databases.drop(url)
+    with _copied(template, databases, tmp_path) as settings:
+        yield settings
 
 
 @pytest.fixture
 def registry(settings: RegistrySettings, template: Template) -> Iterator[Registry]:
     """A running registry with its world."""
+    with _running(settings, template) as registry:
+        yield registry
+
+
+@contextmanager
+def _copied(template: Template, databases: Databases, folder: Path) -> Iterator[RegistrySettings]:
+    data = shutil.copytree(template.data, folder / "registry")
+    url = databases.make(template.url)
+    yield RegistrySettings(data=data, database_url=url, max_blob_bytes=1 << 20)
+    databases.drop(url)
+
+
+@contextmanager
+def _running(settings: RegistrySettings, template: Template) -> Iterator[Registry]:
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Registry(settings, app, http, dict(template.seeded.tokens), dict(template.seeded.ids))
+
+
+@pytest.fixture(scope="session")
+def stages(template: Template, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """The world after each step of a benchmark's campaign, made once through the routes."""
+    made: dict[str, Template] = {}
+    for step in STAGES:
+        folder = tmp_path_factory.mktemp(step.__name__)
+        data, url = shutil.copytree(template.data, folder / "registry"), databases.make(template.url)
+        with _running(RegistrySettings(data=data, database_url=url), template) as registry:
+            step(Campaign(registry, folder))
+        template = made[step.__name__] = Template(url, data, Seeded(template.seeded.tokens, registry.ids))
+    return made
+
+
+@pytest.fixture
+def campaign(
+    request: pytest.FixtureRequest, stages: dict[str, Template], databases: Databases, tmp_path: Path
+) -> Iterator[Campaign]:
+    """A benchmark's campaign: running, or as far as `@pytest.mark.stage("draft")` or `("opened")` says."""
+    mark = request.node.get_closest_marker("stage")
+    template = stages[mark.args[0] if mark else "running"]
+    with _copied(template, databases, tmp_path) as settings, _running(settings, template) as registry:
+        yield Campaign(registry, tmp_path)
 
 
 @pytest.fixture
