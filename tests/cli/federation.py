@@ -84,6 +84,17 @@ def federation(folder: Path) -> Iterator[Federation]:
         email="root@host.example",
         name="Root",
     )
+    with listening(settings) as url:
+        there = Federation(url, settings, {"root": root})
+        _people(there)
+        _benchmark(there, folder)
+        _dataset_and_results(there)
+        yield there
+
+
+@contextmanager
+def listening(settings: RegistrySettings) -> Iterator[str]:
+    """The address of a registry that listens on a free port of this host."""
     server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -91,12 +102,7 @@ def federation(folder: Path) -> Iterator[Federation]:
         while not server.started:
             assert thread.is_alive(), "the registry did not start"
             thread.join(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        there = Federation(f"http://127.0.0.1:{port}", settings, {"root": root})
-        _people(there)
-        _benchmark(there, folder)
-        _dataset_and_results(there)
-        yield there
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
