@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.errors import HomeError
 from agents.images.settings import ImageSettings
+from agents.runtimes.docker.settings import DockerSettings
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 
 HOME_VERSION: Final = 1
@@ -51,7 +52,8 @@ class SiteSettings(BaseModel):
     """All logs of steps together; the oldest go first."""
     keep_heartbeats_days: float = Field(default=30.0, ge=1)
     """Everything else that left is remembered for ever."""
-    runtime: Literal["process", "kubernetes"] = "process"
+    runtime: Literal["process", "docker", "kubernetes"] = "process"
+    docker: DockerSettings = DockerSettings()
     kubernetes: KubernetesSettings | None = None
     images: ImageSettings = ImageSettings()
 

@@ -94,6 +94,11 @@ class Site:
             from agents.runtimes.kubernetes.runtime import KubernetesRuntime  # noqa: PLC0415
 
             return KubernetesRuntime(self.home.path, settings.site, settings.kubernetes, self.environments)
+        if settings.runtime == "docker":
+            from agents.runtimes.docker.runtime import DockerRuntime  # noqa: PLC0415 - so does its client
+
+            work = self.home.folder("work")
+            return DockerRuntime(work, settings.site, settings.docker, self.environments, self.images)
         return ProcessRuntime(
             self.home.folder("work"),
             self.environments,

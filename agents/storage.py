@@ -28,7 +28,18 @@ from cubes.contract import load_contract
 from cubes.digests import short
 from cubes.errors import CubeError
 
-FOLDERS: Final = ("cubes", "environments", "prepared", "executions", "demo", "logs", "attempts", "verified", "work")
+FOLDERS: Final = (
+    "cubes",
+    "images",
+    "environments",
+    "prepared",
+    "executions",
+    "demo",
+    "logs",
+    "attempts",
+    "verified",
+    "work",
+)
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _PLACE: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 _YOUNG_S: Final = 3600.0

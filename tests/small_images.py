@@ -66,15 +66,15 @@ class Image:
 
     @property
     def manifest(self) -> bytes:
-        def descriptor(blob: bytes) -> dict[str, Any]:
-            return {"digest": _sha(blob), "size": len(blob), "mediaType": "application/octet-stream"}
+        def descriptor(blob: bytes, kind: str) -> dict[str, Any]:
+            return {"digest": _sha(blob), "size": len(blob), "mediaType": f"application/vnd.oci.image.{kind}"}
 
         return json.dumps(
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
-                "config": descriptor(self.config),
-                "layers": [descriptor(blob) for blob in map(_packed, self.layers)],
+                "config": descriptor(self.config, "config.v1+json"),
+                "layers": [descriptor(blob, "layer.v1.tar+gzip") for blob in map(_packed, self.layers)],
             }
         ).encode()
 

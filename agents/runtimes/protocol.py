@@ -83,7 +83,7 @@ class StepOutcome:
 
 
 class Runtime(Protocol):
-    """Runs steps. Implementations: `process` (namespaces), `kubernetes` (one Job a step)."""
+    """Runs steps. Implementations: `process` (namespaces), `docker` (one container), `kubernetes` (one Job a step)."""
 
     name: str
     outlives_agent: bool

@@ -8,6 +8,7 @@ from typing import IO, Any, Final
 import docker
 import docker.errors
 import docker.tls
+import docker.utils.socket
 import requests
 
 from agents.images.cube_images import CubeImages
@@ -24,6 +25,24 @@ _PULL_TIMEOUT_S: Final = 3600.0
 
 class CannotStartError(Exception):
     """The engine made the container and could not start its program."""
+
+
+class Said:
+    """What a container says, until it ends or nobody listens any more; the SDK's own stream leaves its connection open."""
+
+    def __init__(self, attached: Any) -> None:
+        self._attached = attached
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for _stream, piece in docker.utils.socket.frames_iter(self._attached, tty=False):
+                yield piece
+        except OSError:
+            return  # the engine went away: the step's state says so
+
+    def close(self) -> None:
+        self._attached._response.close()  # noqa: SLF001 - the SDK keeps the answer there, and closes neither
+        self._attached.close()
 
 
 class Engine:
@@ -84,7 +103,7 @@ class Engine:
                 return self._pulled(reference)
         return self._loaded(cube)
 
-    def start(self, config: dict[str, Any], feed: Callable[[Iterator[bytes]], None]) -> str:
+    def start(self, config: dict[str, Any], feed: Callable[[Said], None]) -> str:
         """Create a container, attach to what it says, start it.
 
         Args:
@@ -98,7 +117,7 @@ class Engine:
             name: str = self.api.create_container_from_config(config)["Id"]
         try:
             with _said_by_the_engine():
-                feed(self.api.attach(name, stdout=True, stderr=True, stream=True, logs=False))
+                feed(Said(self.api.attach_socket(name, {"stdout": 1, "stderr": 1, "stream": 1})))
                 try:
                     self.api.start(name)
                 except docker.errors.APIError as error:

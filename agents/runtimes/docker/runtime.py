@@ -4,7 +4,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from agents.errors import AgentError
 from agents.images.cube_images import CubeImages
 from agents.images.errors import ImageError
 from agents.runtimes.docker.container import Around, step_container
-from agents.runtimes.docker.engine import CannotStartError, Engine
+from agents.runtimes.docker.engine import CannotStartError, Engine, Said
 from agents.runtimes.docker.settings import DockerSettings
 from agents.runtimes.lending import lend
 from agents.runtimes.measure import disk_use
@@ -194,7 +195,7 @@ class _LogCopy:
     too_large: bool = False
     _thread: threading.Thread | None = field(default=None, init=False)
 
-    def begin(self, said: Iterator[bytes]) -> None:
+    def begin(self, said: Said) -> None:
         descriptor = os.open(self.request.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         self._thread = threading.Thread(target=self._copy, args=(said, descriptor), daemon=True)
         self._thread.start()
@@ -203,9 +204,9 @@ class _LogCopy:
         if self._thread is not None:
             self._thread.join(_DRAIN_S)
 
-    def _copy(self, said: Iterator[bytes], descriptor: int) -> None:
+    def _copy(self, said: Said, descriptor: int) -> None:
         teller, left = Teller(self.request.tell), self.request.limits.log_bytes
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
+        with os.fdopen(descriptor, "wb", buffering=0) as file, closing(said):
             for piece in said:
                 file.write(piece[:left])
                 teller.feed(piece)

@@ -14,11 +14,13 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import aiohttp
 from kubernetes.aio import client, config
 
+from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.protocol import RuntimeSetupError
 
 _CALL_S: Final = 20.0
@@ -143,7 +145,7 @@ class Cluster:
 
 
 @asynccontextmanager
-async def connected(namespace: str, context: str | None) -> AsyncIterator[Cluster]:
+async def connected(wanted: KubernetesSettings) -> AsyncIterator[Cluster]:
     """The cluster that this process belongs to, or the one that the kubeconfig names.
 
     Raises:
@@ -151,18 +153,19 @@ async def connected(namespace: str, context: str | None) -> AsyncIterator[Cluste
     """
     settings = client.Configuration()
     try:
-        if context is None and _inside():
+        if wanted.kubeconfig is None and wanted.context is None and _inside():
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             # The proxy in the environment is for the way out to the registry.
             settings.client_session_kwargs = {"trust_env": False}
         else:
-            await config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
+            file = str(wanted.kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+            await config.load_kube_config(file, wanted.context, client_configuration=settings)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError) as error:
         raise RuntimeSetupError(
             f"no Kubernetes cluster is known ({error}): set KUBECONFIG, or run the agent inside the cluster"
         ) from error
     async with client.ApiClient(settings) as api:
-        yield Cluster(api, namespace)
+        yield Cluster(api, wanted.namespace)
 
 
 def _inside() -> bool:

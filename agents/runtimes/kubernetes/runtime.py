@@ -136,7 +136,7 @@ class KubernetesRuntime:
 
     def connected(self) -> Any:
         """A connection to the cluster, for one event loop; an async context manager of `Cluster`."""
-        return connected(self.settings.namespace, self.settings.context)
+        return connected(self.settings)
 
     async def _run_job(self, cluster: Cluster, job: dict[str, Any], request: StepRequest) -> Over:
         name = job["metadata"]["name"]

@@ -84,8 +84,10 @@ class KubernetesSettings(_Table):
     """How long a registry may fail in a way that may pass, before its image counts as not to be had."""
     away_s: float = Field(default=300.0, gt=0)
     """How long the cluster's API may be away before a step counts as lost."""
+    kubeconfig: Path | None = None
+    """For an agent outside the cluster: the file that KUBECONFIG names when left out. Inside, its service account."""
     context: str | None = None
-    """Of the kubeconfig, for an agent outside the cluster; inside it uses its service account."""
+    """Of the kubeconfig; its current one when left out."""
     template: Path | None = None
     """The reviewed Job that steps are made of; the one that comes with Assay when left out."""
 

@@ -86,7 +86,7 @@ class TestTampering:
         reference = registry.push(image).pinned(image.digest)
         manifest = json.loads(image.manifest)
         if what == "manifest":
-            registry.manifests[f"org/model:{image.digest}"] = image.manifest.replace(b"octet", b"other")
+            registry.manifests[f"org/model:{image.digest}"] = image.manifest.replace(b"gzip", b"zstd")
         else:
             digest = (manifest["config"] if what == "config" else manifest["layers"][1])["digest"]
             registry.blobs[digest] = registry.blobs[digest][:-1] + b"?"
