@@ -18,7 +18,7 @@ from tests.cli.support import Assay, Ended, Here
 @pytest.fixture(autouse=True)
 def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No profile, no registry, no site: whatever the machine's own environment says."""
-    for name in [name for name in os.environ if name.startswith("ASSAY_")]:
+    for name in [name for name in os.environ if name.startswith("ASSAY_") or name in {"COLUMNS", "NO_COLOR"}]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
