@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict
 from agents.errors import InvalidInputError
 from agents.manifest import build_manifest
 from agents.site import Site
+from agents.store.tables import Job
 from api.schemas.benchmarks import Compatibility
 from api.schemas.cubes import CubeRef
 from api.storage.columns import now
 from cubes.digests import Digest
 from cubes.metrics import MetricSchema
 from cubes.packing import UnpackLimits, unpack
-from flows.job_runs import job_run, report, set_outcome
+from flows.job_runs import report, run_job, set_outcome
 from flows.pipeline import Prepared, compute_statistics, evaluate, infer, preparation_folder, prepare, sanity_check
 
 
@@ -38,22 +39,24 @@ class CompatibilityOrder(BaseModel):
 @flow(name="compatibility", persist_result=False)
 async def compatibility_flow(job_id: str) -> None:
     """Prepare, check, count, infer and evaluate the demo dataset; nothing is asked and nothing leaves."""
-    async with job_run(job_id) as (site, job):
-        order = CompatibilityOrder.model_validate(job.parameters)
-        name = order.model.name
-        work = Path(await asyncio.to_thread(mkdtemp, prefix="compatibility-", dir=site.home.folder("attempts")))
-        try:
-            metrics = await _run(site, job_id, order, work, name)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
-        outcome = Compatibility(
-            demo_dataset_digest=order.demo_dataset_digest,
-            model_digest=order.model.pack_digest,
-            metrics_digest=order.metrics_cube.pack_digest,
-            metrics=metrics,
-            finished_at=now(),
-        )
-        set_outcome(site, job_id, outcome.model_dump(mode="json"))
+    await run_job(job_id, _try_out)
+
+
+async def _try_out(site: Site, job: Job) -> None:
+    order = CompatibilityOrder.model_validate(job.parameters)
+    work = Path(await asyncio.to_thread(mkdtemp, prefix="compatibility-", dir=site.home.folder("attempts")))
+    try:
+        metrics = await _run(site, job.id, order, work, order.model.name)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
+    outcome = Compatibility(
+        demo_dataset_digest=order.demo_dataset_digest,
+        model_digest=order.model.pack_digest,
+        metrics_digest=order.metrics_cube.pack_digest,
+        metrics=metrics,
+        finished_at=now(),
+    )
+    set_outcome(site, job.id, outcome.model_dump(mode="json"))
 
 
 async def _run(site: Site, job_id: str, order: CompatibilityOrder, work: Path, name: str) -> dict[str, float]:

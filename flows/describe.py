@@ -1,19 +1,21 @@
 """What a gate shows, in Markdown, for the people who look at it in Prefect's pages."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cubes.digests import short
 
 _LONGEST = 60_000
+_MARKDOWN = re.compile(r"[\\`*_\[\]()#!|~]")
 
 
 def describe_registration(shown: Mapping[str, Any]) -> str:
     """The statistics of a dataset that would be registered."""
     dataset, benchmark = shown["dataset"], shown["benchmark"]
     lines = [
-        f"## Register dataset {dataset['name']}?",
-        f"{dataset['cases']} cases for benchmark **{benchmark['title']}**; sanity check {shown['sanity_check']}.",
+        f"## Register dataset {plain(dataset['name'])}?",
+        f"{dataset['cases']} cases for benchmark **{plain(benchmark['title'])}**; sanity check {shown['sanity_check']}.",
         "",
         *_table(("statistic", "value"), _flat(shown["statistics"])),
         "",
@@ -29,8 +31,8 @@ def describe_evaluation(shown: Mapping[str, Any]) -> str:
         for item in shown["items"]
     ]
     lines = [
-        f"## Run these models on dataset {shown['dataset']['name']}?",
-        f"Benchmark **{shown['benchmark']['title']}**, dataset root `{shown['dataset']['root']}`.",
+        f"## Run these models on dataset {plain(shown['dataset']['name'])}?",
+        f"Benchmark **{plain(shown['benchmark']['title'])}**, dataset root `{shown['dataset']['root']}`.",
         "",
         *_table(("model", "organization", "priority", "cube"), rows),
     ]
@@ -56,13 +58,14 @@ def describe_release(shown: Mapping[str, Any]) -> str:
 
 def _table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> list[str]:
     def line(cells: Iterable[Any]) -> str:
-        return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+        return "| " + " | ".join(plain(cell) for cell in cells) + " |"
 
     return [line(header), line("---" for _ in header), *(line(row) for row in rows)]
 
 
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+def plain(value: Any) -> str:
+    """A value that shows as it is: names and statistics come from strangers, and must not become links, images or rows."""
+    return _MARKDOWN.sub(r"\\\g<0>", str(value)).replace("<", "&lt;").replace("\n", " ")
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -12,15 +12,15 @@ from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
 from agents.site import Site, current_site
 from agents.store.datasets import dataset_by_registration
 from agents.store.executions import begin_step, end_step, save_score
-from agents.store.tables import Dataset, Execution, Score
+from agents.store.tables import Dataset, Execution, Job, Score
 from api.schemas.border import ErrorClass, Step
 from api.schemas.records import BenchmarkWork, DatasetWork
 from api.storage.columns import now
 from cubes.digests import short, tag_non_finite
 from flows.describe import describe_evaluation
 from flows.gates import hold
-from flows.job_runs import SiteGateBook, job_run, report, set_outcome
-from flows.pipeline import Prepared, evaluate, infer, verify
+from flows.job_runs import SiteGateBook, report, run_job, set_outcome
+from flows.pipeline import Prepared, evaluate, infer, predictions_are_whole, verify
 
 GATE = "run_models"
 
@@ -28,24 +28,32 @@ GATE = "run_models"
 @flow(name="evaluate", persist_result=False)
 async def evaluate_flow(job_id: str) -> None:
     """Ask: run these models here? Then run what is outstanding; a failing model stops nobody."""
-    async with job_run(job_id) as (site, job):
-        parameters = job.parameters
-        await hold(
-            SiteGateBook(site),
-            name=GATE,
-            title=f"Run these models on dataset {parameters['dataset']}?",
-            subject=parameters["dataset"],
-            show=lambda: _shown(site, parameters),
-            describe=describe_evaluation,
-        )
-        chosen = _chosen(site, parameters)
-        with site.store.read() as session:
-            todo = outstanding(session, chosen, retry_failed=parameters.get("retry_failed", False))
-        tally = {"total": len(chosen), "done": len(chosen) - len(todo), "failed": 0}
-        report(site, job_id, **tally)
-        succeeded = await asyncio.gather(*(_run_one(unit, job_id, tally) for unit in todo))
-        failed = [unit.model.name for unit, ok in zip(todo, succeeded, strict=True) if not ok]
-        set_outcome(site, job_id, {"ran": len(todo), "reused": len(chosen) - len(todo), "failed": failed})
+    await run_job(job_id, _evaluate)
+
+
+async def _evaluate(site: Site, job: Job) -> None:
+    parameters = job.parameters
+    benchmark, dataset = _subject(site, parameters)
+    wanted = set(parameters["models"])
+    # What is shown and what runs are one and the same list: the registry may ask for something else a moment later.
+    plan = [unit for unit in units(benchmark, dataset) if unit.model.model_id in wanted]
+    decision = await hold(
+        SiteGateBook(site),
+        name=GATE,
+        title=f"Run these models on dataset {dataset.name}?",
+        subject=dataset.name,
+        show=lambda: shown_for(benchmark, dataset, plan),
+        describe=describe_evaluation,
+    )
+    chosen = [unit for unit in plan if str(unit.model.model_id) not in decision.withheld]
+    with site.store.read() as session:
+        todo = outstanding(session, chosen, retry_failed=parameters.get("retry_failed", False))
+    tally = {"total": len(chosen), "done": len(chosen) - len(todo), "failed": 0}
+    report(site, job.id, **tally)
+    succeeded = await asyncio.gather(*(_run_one(unit, job.id, tally) for unit in todo))
+    failed = [unit.model.name for unit, ok in zip(todo, succeeded, strict=True) if not ok]
+    reused, withheld = len(chosen) - len(todo), len(plan) - len(chosen)
+    set_outcome(site, job.id, {"ran": len(todo), "reused": reused, "withheld": withheld, "failed": failed})
 
 
 @task(name="execution", task_run_name="execution {label}", cache_policy=NO_CACHE, persist_result=False)
@@ -63,15 +71,17 @@ async def execution(unit: Unit, label: str) -> None:
     folder = site.home.folder("executions") / short(unit.identity)
     folder.mkdir(mode=0o700, exist_ok=True)
     started = now()
-    row = _begin(site, unit, dataset, Step.INFER)
+    inferred = await asyncio.to_thread(predictions_are_whole, folder)
+    row = _begin(site, unit, dataset, Step.EVALUATE if inferred else Step.INFER)
     try:
         await asyncio.to_thread(verify, dataset.name, prepared, unit.dataset.root)
-        predictions = await infer(unit.model.cube, prepared, folder, label)
-        _end(site, row)
-        row = _begin(site, unit, dataset, Step.EVALUATE)
+        if not inferred:
+            await infer(unit.model.cube, prepared, folder, label)
+            _end(site, row)
+            row = _begin(site, unit, dataset, Step.EVALUATE)
         metrics = await evaluate(
             unit.benchmark.metrics_cube,
-            predictions,
+            folder / "predictions",
             prepared,
             schemas=unit.benchmark.metrics,
             folder=folder / short(unit.score),
@@ -104,17 +114,6 @@ async def _run_one(unit: Unit, job_id: str, tally: dict[str, int]) -> bool:
     finally:
         tally["done"] += 1
         report(current_site(), job_id, **tally)
-
-
-def _shown(site: Site, parameters: dict[str, Any]) -> dict[str, Any]:
-    benchmark, dataset = _subject(site, parameters)
-    return shown_for(benchmark, dataset, _chosen(site, parameters))
-
-
-def _chosen(site: Site, parameters: dict[str, Any]) -> list[Unit]:
-    """The models that were asked for and that the committee (still) wants here."""
-    wanted = set(parameters["models"])
-    return [unit for unit in units(*_subject(site, parameters)) if unit.model.model_id in wanted]
 
 
 def _subject(site: Site, parameters: dict[str, Any]) -> tuple[BenchmarkWork, DatasetWork]:

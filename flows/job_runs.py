@@ -1,15 +1,16 @@
 """What the site's flows share: a job's life around a flow's body, and the site's gates."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.runtime import flow_run as this_run
 
 from agents.errors import AgentError
 from agents.site import Site, current_site
 from agents.store import gates, jobs
-from agents.store.tables import Job, JobState
+from agents.store.tables import LIVE_JOBS, Job, JobState
 from flows.gates import Decision, GateRejected
 
 
@@ -37,6 +38,7 @@ class SiteGateBook:
             decided_at=row.decided_at,
             digest=row.digest,
             reason=row.reason,
+            withheld=tuple(row.withheld),
         )
 
     def suspended(self, gate_id: str) -> None:
@@ -44,25 +46,24 @@ class SiteGateBook:
             gates.mark_waiting(session, gate_id)
 
 
-@asynccontextmanager
-async def job_run(job_id: str) -> AsyncIterator[tuple[Site, Job]]:
-    """Around a flow's body: the job is running inside, and has ended outside, however the body ended.
+async def run_job(job_id: str, body: Callable[[Site, Job], Awaitable[None]]) -> None:
+    """A flow's whole work: the job is running inside, and has ended afterwards, however the body ended.
 
     A rejected gate ends the job as rejected and the flow in peace. A suspension passes through: the job goes on later.
+    A job that has ended stays as it ended, whoever starts its flow run again.
 
     Raises:
         AgentError: what the body raised; the job has failed with its message.
     """
     site = current_site()
-    with site.store.write() as session:
-        job = jobs.find_job(session, job_id)
-        jobs.mark_started(session, job_id, str(this_run.get_id()))
+    job = await asyncio.to_thread(_started, site, job_id)
+    if job.state not in LIVE_JOBS:
+        get_run_logger().info("the job ended as %s before: nothing is done again", job.state.value)
+        return
     try:
-        yield site, job
+        await body(site, job)
     except GateRejected as rejection:
-        _finish(
-            site, job_id, JobState.REJECTED, f"rejected by {rejection.decision.person}: {rejection.decision.reason}"
-        )
+        _finish(site, job_id, JobState.REJECTED, str(rejection))
     except AgentError as error:
         _finish(site, job_id, JobState.FAILED, str(error))
         raise
@@ -71,6 +72,12 @@ async def job_run(job_id: str) -> AsyncIterator[tuple[Site, Job]]:
         raise
     else:
         _finish(site, job_id, JobState.DONE)
+
+
+def _started(site: Site, job_id: str) -> Job:
+    with site.store.write() as session:
+        jobs.mark_started(session, job_id, str(this_run.get_id()))
+        return jobs.find_job(session, job_id)
 
 
 def _finish(site: Site, job_id: str, state: JobState, message: str = "") -> None:
@@ -96,6 +103,7 @@ def site_decision(name: str, decision: Decision) -> dict[str, Any]:
     """A decision as it travels with a payload (api.schemas.border.SiteDecision)."""
     return {
         "gate": name,
+        "verdict": decision.verdict,
         "person": decision.person,
         "decided_at": decision.decided_at,
         "digest": decision.digest,

@@ -132,14 +132,14 @@ async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> d
 async def infer(cube: CubeRef, prepared: Prepared, folder: Path, label: str) -> Path:
     """A model's predictions for a prepared dataset. The step gets the data and never the labels.
 
+    Predictions that are whole already need no step: ask `predictions_are_whole` before.
+
     Returns:
         The folder of predictions below `folder`.
 
     Raises:
         StepFailedError: the model failed.
     """
-    if await asyncio.to_thread(_predictions_are_whole, folder):
-        return folder / "predictions"
     site = current_site()
     bundle = await make_ready(site, cube)
     outputs = await run_step(site, bundle, TaskName.INFER, {"data_path": prepared.parts["data"]}, label)
@@ -176,6 +176,15 @@ async def evaluate(
     return metrics
 
 
+def predictions_are_whole(folder: Path) -> bool:
+    """Whether `folder` holds predictions that are, byte for byte, what `infer` left there."""
+    try:
+        manifest = Manifest.model_validate_json((folder / "predictions.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return build_manifest({"data": folder / "predictions"}).root == manifest.root
+
+
 def verify(name: str, prepared: Prepared, registered_root: str) -> None:
     """Read the whole dataset again and compare it with what was registered.
 
@@ -198,11 +207,3 @@ def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:
     finally:
         outputs.discard()
     write_private(prepared.folder / "manifest.json", build_manifest(prepared.parts).model_dump_json())
-
-
-def _predictions_are_whole(folder: Path) -> bool:
-    try:
-        manifest = Manifest.model_validate_json((folder / "predictions.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return build_manifest({"data": folder / "predictions"}).root == manifest.root

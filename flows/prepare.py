@@ -13,13 +13,13 @@ from agents.site import Site
 from agents.store import outbox
 from agents.store.datasets import find_dataset, update_dataset
 from agents.store.gates import decision_of
-from agents.store.tables import Dataset, DatasetState
+from agents.store.tables import DatasetState, Job
 from api.schemas.border import DatasetRegistration, PayloadKind, SiteDecision
 from api.schemas.records import BenchmarkWork
 from cubes.digests import short
 from flows.describe import describe_registration
 from flows.gates import Decision, GateRejected, hold
-from flows.job_runs import SiteGateBook, job_run, report, site_decision
+from flows.job_runs import SiteGateBook, report, run_job, site_decision
 from flows.pipeline import Prepared, compute_statistics, preparation_folder, prepare, sanity_check, verify
 
 GATE = "register_dataset"
@@ -28,25 +28,28 @@ GATE = "register_dataset"
 @flow(name="prepare", persist_result=False)
 async def prepare_flow(job_id: str) -> None:
     """Prepare, check, count; then ask: register this dataset, with these statistics?"""
-    async with job_run(job_id) as (site, job):
-        name = job.subject
-        try:
-            benchmark, prepared = await _prepare(site, job_id, name)
-            decision = await hold(
-                SiteGateBook(site),
-                name=GATE,
-                title=f"Register dataset {name} with these statistics?",
-                subject=name,
-                show=lambda: _shown(site, name, benchmark, prepared),
-                describe=describe_registration,
-            )
-        except GateRejected:
-            _set_state(site, name, DatasetState.REJECTED, "its registration was rejected")
-            raise
-        except Exception as error:
-            _set_state(site, name, DatasetState.FAILED, str(error))
-            raise
-        _register(site, name, benchmark, prepared, decision)
+    await run_job(job_id, _prepare_dataset)
+
+
+async def _prepare_dataset(site: Site, job: Job) -> None:
+    name = job.subject
+    try:
+        benchmark, prepared = await _prepare(site, job.id, name)
+        decision = await hold(
+            SiteGateBook(site),
+            name=GATE,
+            title=f"Register dataset {name} with these statistics?",
+            subject=name,
+            show=lambda: _shown(site, name, benchmark, prepared),
+            describe=describe_registration,
+        )
+    except GateRejected as rejection:
+        _set_state(site, name, DatasetState.REJECTED, str(rejection))
+        raise
+    except Exception as error:
+        _set_state(site, name, DatasetState.FAILED, str(error))
+        raise
+    _register(site, decision)
 
 
 async def _prepare(site: Site, job_id: str, name: str) -> tuple[BenchmarkWork, Prepared]:
@@ -65,16 +68,17 @@ async def _prepare(site: Site, job_id: str, name: str) -> tuple[BenchmarkWork, P
     report(site, job_id, step="statistics")
     statistics = await compute_statistics(benchmark.preparator, prepared, name)
     with site.store.write() as session:
-        update_dataset(
-            session,
-            name,
-            folder=str(folder),
-            root=prepared.manifest.root,
-            cases=prepared.cases,
-            statistics=statistics,
-            preparator_digest=benchmark.preparator.pack_digest,
-            state=DatasetState.PREPARED,
-        )
+        if find_dataset(session, name).state != DatasetState.REGISTERED:  # by this very run, before it broke off
+            update_dataset(
+                session,
+                name,
+                folder=str(folder),
+                root=prepared.manifest.root,
+                cases=prepared.cases,
+                statistics=statistics,
+                preparator_digest=benchmark.preparator.pack_digest,
+                state=DatasetState.PREPARED,
+            )
     report(site, job_id, step="gate")
     return benchmark, prepared
 
@@ -98,29 +102,29 @@ async def _shown(site: Site, name: str, benchmark: BenchmarkWork, prepared: Prep
     }
 
 
-def _register(site: Site, name: str, benchmark: BenchmarkWork, prepared: Prepared, decision: Decision) -> None:
-    manifest = prepared.manifest
+def _register(site: Site, decision: Decision) -> None:
+    """Queue the registration: exactly what was shown, nothing that is read anew."""
+    shown, roots = decision.shown, decision.shown["roots"]
+    registration = DatasetRegistration(
+        name=shown["dataset"]["name"],
+        title=shown["dataset"]["title"],
+        benchmark_id=shown["benchmark"]["id"],
+        preparator_digest=shown["preparator"]["pack_digest"],
+        root=roots["dataset"],
+        data_root=roots["data"],
+        labels_root=roots["labels"],
+        metadata_root=roots["metadata"],
+        cases=shown["dataset"]["cases"],
+        statistics=shown["statistics"],
+        decision=SiteDecision.model_validate(site_decision(GATE, decision)),
+    )
     with site.store.write() as session:
-        dataset: Dataset = find_dataset(session, name)
-        registration = DatasetRegistration(
-            name=name,
-            title=dataset.title,
-            benchmark_id=benchmark.benchmark_id,
-            preparator_digest=benchmark.preparator.pack_digest,
-            root=manifest.root,
-            data_root=manifest.root_of("data") or "",
-            labels_root=manifest.root_of("labels") or "",
-            metadata_root=manifest.root_of("metadata"),
-            cases=prepared.cases,
-            statistics=prepared.statistics,
-            decision=SiteDecision.model_validate(site_decision(GATE, decision)),
-        )
         outbox.enqueue(
             session,
             PayloadKind.DATASET,
             registration,
-            subject=name,
-            key=f"dataset-{short(manifest.root)}-{decision.gate_id}",
+            subject=registration.name,
+            key=f"dataset-{short(registration.root)}-{decision.gate_id}",
             decision=decision_of(session, decision.gate_id),
         )
 

@@ -9,12 +9,12 @@ from agents.site import Site
 from agents.store import outbox
 from agents.store.executions import get_score, set_score_state
 from agents.store.gates import decision_of
-from agents.store.tables import Score, ScoreState
+from agents.store.tables import Job, Score, ScoreState
 from api.schemas.border import ApprovedResult, PayloadKind, ProbeOutcome, SiteDecision
-from cubes.digests import short, untag_non_finite
+from cubes.digests import digest_of, short, untag_non_finite
 from flows.describe import describe_release
 from flows.gates import Decision, GateRejected, hold
-from flows.job_runs import SiteGateBook, job_run, set_outcome, site_decision
+from flows.job_runs import SiteGateBook, run_job, set_outcome, site_decision
 
 GATE = "release_results"
 
@@ -22,22 +22,27 @@ GATE = "release_results"
 @flow(name="release", persist_result=False)
 async def release_flow(job_id: str) -> None:
     """Ask: send these results? What is approved goes into the outbox; what is withheld stays, marked so."""
-    async with job_run(job_id) as (site, job):
-        scores: list[int] = job.parameters["scores"]
-        try:
-            decision = await hold(
-                SiteGateBook(site),
-                name=GATE,
-                title=f"Send these results of dataset {job.subject}?",
-                subject=job.subject,
-                show=lambda: _shown(site, scores),
-                describe=describe_release,
-            )
-        except GateRejected:
-            _withhold(site, scores)
-            raise
-        sent = [score for score in scores if _release(site, score, decision)]
-        set_outcome(site, job_id, {"approved": len(sent), "withheld": len(scores) - len(sent)})
+    await run_job(job_id, _ask_and_send)
+
+
+async def _ask_and_send(site: Site, job: Job) -> None:
+    scores: list[int] = job.parameters["scores"]
+    try:
+        decision = await hold(
+            SiteGateBook(site),
+            name=GATE,
+            title=f"Send these results of dataset {job.subject}?",
+            subject=job.subject,
+            show=lambda: _shown(site, scores),
+            describe=describe_release,
+        )
+    except GateRejected:
+        _withhold(site, scores)
+        raise
+    approved = {item["item"]: item for item in decision.shown["items"] if item["item"] not in decision.withheld}
+    for score in scores:
+        _release(site, score, approved.get(str(score)), decision)
+    set_outcome(site, job.id, {"approved": len(approved), "withheld": len(scores) - len(approved)})
 
 
 def _shown(site: Site, scores: list[int]) -> dict[str, Any]:
@@ -61,25 +66,31 @@ def _item(score: Score) -> dict[str, Any]:
     }
 
 
-def _release(site: Site, score_id: int, decision: Decision) -> bool:
-    """Queue one approved result, in the transaction that says it is approved."""
+def _release(site: Site, score_id: int, item: dict[str, Any] | None, decision: Decision) -> None:
+    """Queue one approved result, in the transaction that says it is approved.
+
+    Raises:
+        ConflictError: the score is no longer the one that was shown.
+    """
     with site.store.write() as session:
-        row = decision_of(session, decision.gate_id)
-        if row is None:
-            raise ConflictError(f"gate {decision.gate_id!r} has no decision: nothing leaves")
-        if str(score_id) in row.withheld:
+        score = get_score(session, score_id)
+        if item is None:
             set_score_state(session, score_id, ScoreState.WITHHELD)
-            return False
-        score = set_score_state(session, score_id, ScoreState.APPROVED)
+            return
+        if digest_of(_item(score)) != digest_of(item):
+            raise ConflictError(
+                f"score {score_id} of {score.model_name!r} changed after it was approved: nothing leaves"
+            )
+        if score.state in {ScoreState.NEW, ScoreState.WITHHELD}:  # else this very run queued it before it broke off
+            set_score_state(session, score_id, ScoreState.APPROVED)
         outbox.enqueue(
             session,
             PayloadKind.RESULT,
             _payload(score, decision),
             subject=score.model_name,
             key=f"result-{short(score.identity)}-{score.benchmark_id}-{score.id}",
-            decision=row,
+            decision=decision_of(session, decision.gate_id),
         )
-    return True
 
 
 def _payload(score: Score, decision: Decision) -> ApprovedResult:
