@@ -63,6 +63,7 @@ class Descriptor(BaseModel):
     digest: Digest
     size: int = Field(ge=0)
     platform: Platform | None = None
+    annotations: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
 
 
 class Index(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from api.schemas.common import Email, Id, Line, MetricNumber, Name, Note, Reason, Stamped, Strict, Text
 from cubes.digests import Digest
 from cubes.metrics import MetricName, MetricSchema
+from cubes.public_keys import PublicKeyPem
 
 
 class BenchmarkState(StrEnum):
@@ -53,6 +54,9 @@ class BenchmarkCreate(Strict):
     minimum_cases: int = Field(default=1, ge=1)
     model_policy: AssociationPolicy = AssociationPolicy()
     dataset_policy: AssociationPolicy = AssociationPolicy()
+    image_keys: list[PublicKeyPem] = Field(default=[], max_length=20)
+    """Who may vouch for images: cubes that are images run at sites only when one of these keys signed them. Empty: the
+    digest alone is enough."""
     model_owner_consent: bool = False
     """Whether a model's results are shown to others only after its owner consented."""
 
@@ -93,6 +97,7 @@ class BenchmarkPublic(Stamped):
     minimum_cases: int
     model_policy: AssociationPolicy
     dataset_policy: AssociationPolicy
+    image_keys: list[str]
     model_owner_consent: bool
     owner_id: int
     state: BenchmarkState

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from api.schemas.border import ErrorClass, ExecutionState, Isolation, ProbeOutcome, SiteDecision, Step
 from api.schemas.common import MetricNumber, Stamped, Strict
 from api.schemas.cubes import CubeRef
 from cubes.digests import Digest
 from cubes.metrics import MetricSchema
+from cubes.public_keys import PublicKeyPem
 
 
 class DatasetPublic(Stamped):
@@ -100,6 +101,8 @@ class BenchmarkWork(Strict):
     preparator: CubeRef
     metrics_cube: CubeRef
     demo_dataset_digest: Digest
+    image_keys: list[PublicKeyPem] = Field(default=[], max_length=20)
+    """One of these keys must have signed the image of a cube, when there are any."""
     datasets: list[DatasetWork]
     models: list[ModelWork]
 

@@ -206,6 +206,7 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement a table, in their order
         sa.Column("minimum_cases", sa.Integer(), nullable=False),
         sa.Column("model_policy", sa.JSON(), nullable=False),
         sa.Column("dataset_policy", sa.JSON(), nullable=False),
+        sa.Column("image_keys", sa.JSON(), nullable=False),
         sa.Column("model_owner_consent", sa.Boolean(), nullable=False),
         sa.Column("owner_id", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=40), nullable=False),

@@ -31,6 +31,7 @@ class Benchmark(RegistryTable, table=True):
     minimum_cases: int
     model_policy: dict[str, Any] = Field(sa_type=JSON)
     dataset_policy: dict[str, Any] = Field(sa_type=JSON)
+    image_keys: list[str] = Field(default=[], sa_type=JSON)
     model_owner_consent: bool
     owner_id: int = Field(foreign_key="user_account.id", index=True)
     state: BenchmarkState = Field(default=BenchmarkState.DRAFT, sa_type=word_of(BenchmarkState), index=True)

@@ -49,6 +49,7 @@ def _work(
         preparator=cubes[benchmark.preparator_cube_id],
         metrics_cube=cubes[benchmark.metrics_cube_id],
         demo_dataset_digest=benchmark.demo_dataset_digest,
+        image_keys=benchmark.image_keys,
         datasets=datasets,
         models=models,
     )
