@@ -1,5 +1,6 @@
 """`assay agent`: a hospital's site on this host, its process and its people."""
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ import typer
 
 from cli import profiles
 from cli.connect import opened_store, site, site_store
-from cli.errors import FailedError
+from cli.errors import FailedError, InvalidInputError
 from cli.options import Days, Json, Timeout, noun
 from cli.output import Column, emit_done, emit_json, emit_list, plain, print_facts, print_title, say, text, when
 
@@ -38,13 +39,18 @@ def init(
     ] = None,
     slots: Annotated[int, typer.Option("--slots", min=1, max=256, help="How many steps run at once.")] = 2,
     memory_mib: Annotated[int, typer.Option("--memory-mib", min=64, help="Memory of one step at most.")] = 4096,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of site.toml, as TOML; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a site's folder, with its settings and the registry's token. Only its owner can read it."""
     from agents.home import SiteSettings, create_home
     from cli.nouns.sign_in import read_secret
 
-    settings = SiteSettings(site=name, registry_url=registry, slots=slots, memory_mib=memory_mib)
+    given = {"site": name, "registry_url": registry, "slots": slots, "memory_mib": memory_mib}
+    settings = SiteSettings.model_validate({**given, **_toml("\n".join(more or []))})
     made = create_home(_folder(home), settings, token or read_secret("Token"))
     message = (
         f"Made {str(made.path)!r}. Next, with ASSAY_SITE_HOME={made.path}:\n"
@@ -183,6 +189,18 @@ def revoke(email: Email, *, as_json: Json = False) -> None:
     with opened_store() as (_, store), store.write() as session:
         book.revoke(session, _address(email))
     emit_done({"revoked": _address(email)}, f"The token of {_address(email)} is revoked.", as_json=as_json)
+
+
+def _toml(settings: str) -> dict[str, Any]:
+    """Settings as they would stand in site.toml.
+
+    Raises:
+        InvalidInputError: not TOML.
+    """
+    try:
+        return tomllib.loads(settings)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"--set {settings!r} is not TOML ({error}): write text in quotes") from error
 
 
 def _folder(home: Path | None) -> Path:

@@ -60,11 +60,29 @@ def start(
     database_url: Database = None,
     host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Zero chooses a free one.")] = 8420,
+    prefect_port: Annotated[
+        int, typer.Option("--prefect-port", min=0, max=65535, help="Of the pages where reviews wait; zero: a free one.")
+    ] = 8421,
+    prefect_database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--prefect-database-url",
+            metavar="URL",
+            envvar="ASSAY_REGISTRY_PREFECT_DATABASE_URL",
+            help="A PostgreSQL for Prefect; an embedded one when left out.",
+        ),
+    ] = None,
 ) -> None:
-    """Run the registry until Ctrl-C or SIGTERM."""
+    """Run the registry, and beside it Prefect's server with the reviews, until Ctrl-C or SIGTERM."""
     from cli.processes.registry_process import run
 
-    run(_settings(data, database_url), host=host, port=port)
+    run(
+        _settings(data, database_url),
+        host=host,
+        port=port,
+        prefect_port=prefect_port,
+        prefect_database_url=prefect_database_url,
+    )
 
 
 @app.command()

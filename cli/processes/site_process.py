@@ -1,0 +1,100 @@
+"""A site's process: Prefect's server, the runner of flows, the loop at home and the loop towards the registry."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from agents.errors import HomeError
+from agents.home import Home, write_private
+from agents.housekeeping import Housekeeping
+from agents.locks import only_agent
+from agents.loop import LocalLoop, RegistryLoop
+from agents.prefect_api import PrefectApi
+from agents.site import HOME_VARIABLE, Site, current_site
+from api.schemas.border import Isolation
+from cli.processes.prefect_parts import start_prefect
+from cli.processes.services import Services, StopSignal
+from flows.settings import configure
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSite:
+    """A site whose agent runs in this process."""
+
+    site: Site
+    prefect_url: str
+
+
+def run(home: Path) -> None:
+    """Run a site's agent until SIGTERM or Ctrl-C.
+
+    Raises:
+        HomeError: not a site's folder, another agent runs here, or steps would not be isolated.
+    """
+    with StopSignal() as stop, running_site(home) as running:
+        structlog.get_logger().info("the agent runs", site=running.site.settings.site, prefect=running.prefect_url)
+        stop.wait()
+
+
+@contextmanager
+def running_site(path: Path, *, with_registry: bool = True) -> Iterator[RunningSite]:
+    """A site's agent in this process, for as long as the block lasts. Its flows find their site by the environment.
+
+    Args:
+        path: the site's folder.
+        with_registry: False for a workbench, where nobody asks for anything and nothing is sent.
+
+    Raises:
+        HomeError: not a site's folder, another agent runs here, or steps would not be isolated.
+    """
+    home = Home(path.resolve())
+    settings = home.settings()
+    with only_agent(home), Services() as services:
+        configure(home=home.folder("prefect"))
+        os.environ[HOME_VARIABLE] = str(home.path)
+        site = current_site()
+        services.at_end("site", site.close)
+        prefect_url = start_prefect(
+            services,
+            home.path,
+            database_url=settings.prefect_database_url,
+            database=f"prefect_{settings.site.replace('-', '_').replace('.', '_')}",
+            port=settings.prefect_port,
+        )
+        write_private(home.prefect_url_file, prefect_url + "\n")
+        services.at_end("address", lambda: home.prefect_url_file.unlink(missing_ok=True))
+        _require_probe(site)
+        _start_loops(services, site, prefect_url, with_registry=with_registry)
+        yield RunningSite(site, prefect_url)
+
+
+def _require_probe(site: Site) -> None:
+    """Run the deny probe; without isolation only an operator who insisted goes on."""
+    outcome = site.probe()
+    if outcome.isolation != Isolation.ISOLATED and not site.settings.allow_unisolated:
+        failed = ", ".join(sorted(name for name, held in outcome.checks.items() if not held))
+        raise HomeError(
+            f"steps would not be isolated on this host ({failed}): `assay agent probe` shows every check. Mend it, or set"
+            f" allow_unisolated = true in {str(site.home.settings_file)!r}; results will say so for ever"
+        )
+
+
+def _start_loops(services: Services, site: Site, prefect_url: str, *, with_registry: bool) -> None:
+    # Prefect reads its settings when it is imported: not before `configure`.
+    from flows.deployments import SITE, site_flows
+    from flows.warm import WarmRunner
+
+    runner = WarmRunner(site_flows(), deployment=SITE, api_url=prefect_url, lock=site.home.path / "flows.lock")
+    services.start("flows", runner)
+    # Said before the flows are stopped: steps that outlive the agent are left to the next one.
+    services.at_end("steps", site.leave_steps)
+    prefect = PrefectApi(prefect_url)
+    services.at_end("connection to Prefect", prefect.close)
+    services.start("local loop", LocalLoop(site, prefect, runner.nudge).ticker)
+    if with_registry:
+        services.start("registry loop", RegistryLoop(site).ticker)
+        services.start("housekeeping", Housekeeping(site).ticker)
