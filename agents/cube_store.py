@@ -16,7 +16,7 @@ from agents.locks import locked
 from agents.manifest import Manifest, build_manifest
 from agents.runtimes.protocol import CubeBundle
 from api.schemas.cubes import CubeRef
-from cubes.contract import load_contract
+from cubes.contract import Contract, load_contract
 from cubes.digests import digest_file, digest_of
 from cubes.errors import CubeError
 from cubes.packing import UnpackLimits, unpack
@@ -33,6 +33,7 @@ class CubeStore:
         folder: where they lie.
         fetch: writes the blob of a digest into a file.
         environments: where given, a cube's Python environment is made ready too.
+        check: where given, raises for a cube that this site does not trust.
         limits: how much a blob may become when it is unpacked.
     """
 
@@ -42,9 +43,11 @@ class CubeStore:
         fetch: Callable[[str, Path], None],
         environments: EnvironmentCache | None = None,
         *,
+        check: Callable[[CubeRef, Contract], object] | None = None,
         limits: UnpackLimits | None = None,
     ) -> None:
         self._folder, self._fetch, self._environments = folder, fetch, environments
+        self._check = check
         self._limits = limits or UnpackLimits()
 
     def bundle(self, ref: CubeRef) -> CubeBundle:
@@ -57,6 +60,8 @@ class CubeStore:
             folder = self._content(ref.pack_digest)
             additional = None if ref.additional_files_digest is None else self._content(ref.additional_files_digest)
             contract = load_contract(folder)
+            if self._check is not None:
+                self._check(ref, contract)
             if self._environments is not None and contract.requirements is not None:
                 self._environments.get(folder / contract.requirements)
             return CubeBundle(

@@ -20,14 +20,16 @@ from agents.images.credentials import RegistryCredentials
 from agents.images.cube_images import CubeImages
 from agents.images.registry import RegistryAccess, RegistrySource
 from agents.images.store import ImageStore
+from agents.images.trust import Demand, ImageTrust
 from agents.runtimes.process import ProcessRuntime
 from agents.runtimes.protocol import MIB, CubeBundle, Limits, Runtime
 from agents.runtimes.surroundings import gpus_of
 from agents.store import Store
 from agents.verification import Verified, verify_dataset
 from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
+from api.schemas.cubes import CubeRef
 from api.schemas.records import SiteWork
-from cubes.contract import Task
+from cubes.contract import Contract, Task
 
 HOME_VARIABLE = "ASSAY_SITE_HOME"
 
@@ -73,18 +75,43 @@ class Site:
 
     @cached_property
     def cubes(self) -> CubeStore:
-        return CubeStore(self.home.folder("cubes"), self.border.fetch)
+        return CubeStore(self.home.folder("cubes"), self.border.fetch, check=self._check_trust)
+
+    def _check_trust(self, ref: CubeRef, contract: Contract) -> None:
+        self.image_trust.check(contract, self._demands(ref))
+
+    def _demands(self, ref: CubeRef) -> list[Demand]:
+        """Whose signatures a cube's image needs: the site's own choice, and every benchmark's that uses the cube."""
+        demands = [Demand("this site", self.settings.images.keys)] if self.settings.images.keys else []
+        try:
+            benchmarks = self.work().benchmarks
+        except HomeError:
+            benchmarks = []
+        for each in benchmarks:
+            used = {cube.pack_digest for cube in (each.preparator, each.metrics_cube, *(m.cube for m in each.models))}
+            if each.image_keys and ref.pack_digest in used:
+                demands.append(Demand(f"the benchmark {each.name!r}", tuple(each.image_keys)))
+        return demands
 
     @cached_property
-    def images(self) -> CubeImages:
+    def image_access(self) -> RegistryAccess:
         settings = self.settings.images
-        access = RegistryAccess(
+        return RegistryAccess(
             login=RegistryCredentials(self.home.registries_file).get,
             plain_http=frozenset(settings.plain_http),
             limits=settings.limits(),
         )
+
+    @cached_property
+    def images(self) -> CubeImages:
+        access = self.image_access
         store = ImageStore(self.home.folder("images"), lambda ref: closing(RegistrySource(ref, access)), access.limits)
         return CubeImages(store, login=access.login)
+
+    @cached_property
+    def image_trust(self) -> ImageTrust:
+        access = self.image_access
+        return ImageTrust(self.home.folder("images") / "signatures", lambda ref: closing(RegistrySource(ref, access)))
 
     @cached_property
     def runtime(self) -> Runtime:

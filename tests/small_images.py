@@ -149,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "blobs" and self.registry.redirect is not None:
             self._answer(307, b"", {"Location": f"{self.registry.redirect}/{last}"})
             return
-        found = self.registry.blobs.get(last) if kind == "blobs" else self.registry.manifests.get(f"{name}:{last}")
+        held = {"blobs": self.registry.blobs.get(last), "manifests": self.registry.manifests.get(f"{name}:{last}")}
+        found = held.get(kind)
         self._answer(404 if found is None else 200, found or b"")
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

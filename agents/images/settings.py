@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agents.images.documents import ImageLimits
+from cubes.public_keys import PublicKeyPem
 
 RegistryHost = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.\-\[\]:]{1,255}$")]
 
@@ -16,6 +17,8 @@ class ImageSettings(BaseModel):
 
     plain_http: tuple[RegistryHost, ...] = ()
     """Registries (`host:port`) that are asked without encryption: inside the hospital alone. This machine always may be."""
+    keys: tuple[PublicKeyPem, ...] = ()
+    """Where there are any, one of them must have signed every image that runs here, whatever a benchmark asks."""
     image_gib: int = Field(default=40, ge=1)
     """The largest image that is pulled; unpacked it may become twice as large."""
 

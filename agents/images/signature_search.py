@@ -42,10 +42,7 @@ def _older(source: SignatureSource, digest: str) -> Iterator[SignedPayload | Non
 
 def _bundles(source: SignatureSource, digest: str) -> Iterator[SignedPayload | None]:
     # A registry without the referrers' list keeps the same index under a tag.
-    raw = source.referrers(digest) or source.tagged(digest.replace(":", "-"))
-    if raw is None or not is_index(raw):
-        return
-    for each in _listed(raw):
+    for each in (*_listed(source.referrers(digest)), *_listed(source.tagged(digest.replace(":", "-")))):
         try:
             manifest = source.manifest(each.digest)
         except ImageError:
@@ -65,7 +62,9 @@ def _layers(raw: bytes | None) -> tuple[Descriptor, ...]:
         return ()
 
 
-def _listed(raw: bytes) -> tuple[Descriptor, ...]:
+def _listed(raw: bytes | None) -> tuple[Descriptor, ...]:
+    if raw is None or not is_index(raw):
+        return ()
     try:
         return read(Index, raw, "the list of signatures").manifests[:_MOST]
     except ImageError:
