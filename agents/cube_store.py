@@ -20,6 +20,7 @@ from cubes.contract import Contract, load_contract
 from cubes.digests import digest_file, digest_of
 from cubes.errors import CubeError
 from cubes.packing import UnpackLimits, unpack
+from cubes.remote_files import remote_files
 
 
 class CubeUnavailableError(AgentError):
@@ -34,6 +35,7 @@ class CubeStore:
         fetch: writes the blob of a digest into a file.
         environments: where given, a cube's Python environment is made ready too.
         check: where given, raises for a cube that this site does not trust.
+        download: where given, gets additional files that a pack names by URL and digest.
         limits: how much a blob may become when it is unpacked.
     """
 
@@ -44,10 +46,11 @@ class CubeStore:
         environments: EnvironmentCache | None = None,
         *,
         check: Callable[[CubeRef, Contract], object] | None = None,
+        download: Callable[[str, str, Path], None] | None = None,
         limits: UnpackLimits | None = None,
     ) -> None:
         self._folder, self._fetch, self._environments = folder, fetch, environments
-        self._check = check
+        self._check, self._download_from = check, download
         self._limits = limits or UnpackLimits()
 
     def bundle(self, ref: CubeRef) -> CubeBundle:
@@ -58,7 +61,7 @@ class CubeStore:
         """
         try:
             folder = self._content(ref.pack_digest)
-            additional = None if ref.additional_files_digest is None else self._content(ref.additional_files_digest)
+            additional = self._additional_files(ref, folder)
             contract = load_contract(folder)
             if self._check is not None:
                 self._check(ref, contract)
@@ -74,7 +77,19 @@ class CubeStore:
         except (CubeError, AgentError, OSError) as error:
             raise CubeUnavailableError(f"cube {ref.name!r} ({ref.pack_digest}) cannot be used: {error}") from error
 
-    def _content(self, digest: str) -> Path:
+    def _additional_files(self, ref: CubeRef, folder: Path) -> Path | None:
+        """From the registry's blobs, or from where the pack itself says."""
+        if ref.additional_files_digest is not None:
+            return self._content(ref.additional_files_digest)
+        remote = remote_files(folder)
+        if remote is None:
+            return None
+        if self._download_from is None:
+            raise CubeUnavailableError(f"its additional files lie at {remote.url!r}, and this site fetches none")
+        download, url = self._download_from, remote.url
+        return self._content(remote.digest, lambda digest, target: download(url, digest, target))
+
+    def _content(self, digest: str, fetch: Callable[[str, Path], None] | None = None) -> Path:
         """The unpacked blob of a digest, fetched unless an untouched copy is here."""
         place = self._folder / digest.removeprefix("sha256:")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,15 +98,15 @@ class CubeStore:
                 _discard(place)
                 for left in self._folder.glob(f".{place.name}.*"):  # by a crash; we hold the lock
                     _discard(left)
-                self._get(digest, place)
+                self._get(digest, place, fetch or self._fetch)
         return place / "content"
 
-    def _get(self, digest: str, place: Path) -> None:
+    def _get(self, digest: str, place: Path, fetch: Callable[[str, Path], None]) -> None:
         fresh = place.with_name(f".{place.name}.{uuid4().hex}")
         fresh.mkdir(mode=0o700)
         archive, content = fresh / "archive", fresh / "content"
         try:
-            self._download(digest, archive)
+            self._download(digest, archive, fetch)
             unpack(archive, content, self._limits)
             archive.unlink()
             write_private(fresh / "manifest.json", build_manifest({"data": content}).model_dump_json())
@@ -101,9 +116,9 @@ class CubeStore:
         finally:
             _discard(fresh)
 
-    def _download(self, digest: str, archive: Path) -> None:
+    def _download(self, digest: str, archive: Path, fetch: Callable[[str, Path], None]) -> None:
         try:
-            self._fetch(digest, archive)
+            fetch(digest, archive)
         except Exception as error:
             raise CubeUnavailableError(f"the blob {digest} cannot be fetched: {error}") from error
         found = digest_file(archive)

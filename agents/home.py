@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agents.downloads.settings import DownloadSettings
 from agents.errors import HomeError
 from agents.images.settings import ImageSettings
 from agents.runtimes.docker.settings import DockerSettings
@@ -56,6 +57,7 @@ class SiteSettings(BaseModel):
     docker: DockerSettings = DockerSettings()
     kubernetes: KubernetesSettings | None = None
     images: ImageSettings = ImageSettings()
+    downloads: DownloadSettings = DownloadSettings()
 
     @model_validator(mode="after")
     def _kubernetes_is_described(self) -> "SiteSettings":
@@ -77,6 +79,11 @@ class Home:
     @property
     def token_file(self) -> Path:
         return self.path / "secrets" / "registry.token"
+
+    @property
+    def hub_token_file(self) -> Path:
+        """The site's token for the model hub that `hf://` leads to."""
+        return self.path / "secrets" / "hub.token"
 
     @property
     def registries_file(self) -> Path:
@@ -132,19 +139,11 @@ class Home:
             HomeError: there is none, or others than the owner may read it.
         """
         try:
-            with self.token_file.open(encoding="utf-8") as file:
-                if os.fstat(file.fileno()).st_mode & 0o077:
-                    raise HomeError(
-                        f"{str(self.token_file)!r} is readable by others: run chmod 600 on it, and issue another token"
-                        " if somebody may have read it"
-                    )
-                token = file.read().strip()
+            token = read_private(self.token_file)
         except FileNotFoundError:
             raise HomeError(
                 f"no registry token in {str(self.token_file)!r}: issue one with `assay site token`"
             ) from None
-        except (OSError, ValueError) as error:
-            raise HomeError(f"the registry token in {str(self.token_file)!r} cannot be read: {error}") from error
         if not token:
             raise HomeError(f"{str(self.token_file)!r} is empty: issue a token with `assay site token`")
         return token
@@ -166,6 +165,27 @@ def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
     lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(mode="json", exclude_none=True).items()]
     write_private(home.settings_file, "\n".join(lines) + "\n")
     return home
+
+
+def read_private(path: Path) -> str:
+    """A secret from a file that only its owner can read.
+
+    Raises:
+        FileNotFoundError: there is none.
+        HomeError: others may read it, or nobody can.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise HomeError(
+                    f"{str(path)!r} is readable by others: run chmod 600 on it, and issue another token"
+                    " if somebody may have read it"
+                )
+            return file.read().strip()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise HomeError(f"the secret in {str(path)!r} cannot be read: {error}") from error
 
 
 def write_private(path: Path, text: str) -> None:

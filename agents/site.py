@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 from agents.attempts import abandoned, keys_under_way
 from agents.border import Border
 from agents.cube_store import CubeStore
+from agents.downloads.cache import Downloads
+from agents.downloads.schemes import all_schemes
 from agents.environments import EnvironmentCache
 from agents.errors import HomeError, StepFailedError
-from agents.home import Home, write_private
+from agents.home import Home, read_private, write_private
 from agents.images.credentials import RegistryCredentials
 from agents.images.cube_images import CubeImages
 from agents.images.registry import RegistryAccess, RegistrySource
@@ -75,7 +77,16 @@ class Site:
 
     @cached_property
     def cubes(self) -> CubeStore:
-        return CubeStore(self.home.folder("cubes"), self.border.fetch, check=self._check_trust)
+        folder, download = self.home.folder("cubes"), self.downloads.copy
+        return CubeStore(folder, self.border.fetch, check=self._check_trust, download=download)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        settings = self.settings.downloads
+        return Downloads(self.home.folder("downloads"), all_schemes(settings, self._hub_token), settings)
+
+    def _hub_token(self) -> str | None:
+        return read_private(self.home.hub_token_file) if self.home.hub_token_file.exists() else None
 
     def _check_trust(self, ref: CubeRef, contract: Contract) -> None:
         self.image_trust.check(contract, self._demands(ref))
@@ -106,7 +117,7 @@ class Site:
     def images(self) -> CubeImages:
         access = self.image_access
         store = ImageStore(self.home.folder("images"), lambda ref: closing(RegistrySource(ref, access)), access.limits)
-        return CubeImages(store, login=access.login)
+        return CubeImages(store, self.downloads.get, access.login)
 
     @cached_property
     def image_trust(self) -> ImageTrust:

@@ -24,13 +24,15 @@ from agents.store.datasets import list_datasets
 from agents.store.executions import list_executions
 from agents.store.jobs import live_jobs
 from agents.store.tables import DatasetState, JobKind
-from cubes.contract import load_contract
+from cubes.contract import ContainerType, load_contract
 from cubes.digests import short
 from cubes.errors import CubeError
+from cubes.remote_files import remote_files
 
 FOLDERS: Final = (
     "cubes",
     "images",
+    "downloads",
     "environments",
     "prepared",
     "executions",
@@ -44,7 +46,7 @@ _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _PLACE: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 _YOUNG_S: Final = 3600.0
 """What was made this recently may be about to be used by a job that does not say so yet."""
-_SHARED: Final = frozenset({"cubes", "environments"})
+_SHARED: Final = frozenset({"cubes", "images", "environments"})
 _PREPARES: Final = frozenset({JobKind.PREPARE, JobKind.COMPATIBILITY})
 
 
@@ -134,7 +136,8 @@ def _unused(site: Site) -> Iterator[Leftover]:
     except HomeError:
         return  # never heard from the registry: nobody knows what it wants
     for part, names in (
-        ("cubes", wanted),
+        ("cubes", wanted | _wanted_files(site, wanted)),
+        ("images", _wanted_images(site, wanted)),
         ("environments", _wanted_environments(site, wanted)),
         ("prepared", _wanted_prepared(site)),
         ("executions", _wanted_executions(site, wanted)),
@@ -156,6 +159,30 @@ def _wanted_digests(site: Site) -> set[str]:
     with site.store.read() as session:
         jobs = [str(job.parameters) for job in live_jobs(session)]
     return {name for text in (site.work().model_dump_json(), *jobs) for name in _DIGEST.findall(text)}
+
+
+def _wanted_files(site: Site, cubes: set[str]) -> set[str]:
+    """Additional files that the packs of wanted cubes name by digest, wherever they came from."""
+    found: set[str] = set()
+    for name in cubes:
+        with suppress(CubeError):
+            remote = remote_files(site.home.path / "cubes" / name / "content")
+            if remote is not None:
+                found.add(remote.digest.removeprefix("sha256:"))
+    return found
+
+
+def _wanted_images(site: Site, cubes: set[str]) -> set[str] | None:
+    """Images of the cubes that are wanted; None while one of them is in an archive, which has a name of its own."""
+    found: set[str] = set()
+    for name in cubes:
+        with suppress(CubeError):
+            contract = load_contract(site.home.path / "cubes" / name / "content")
+            if contract.container_type == ContainerType.DOCKER_IMAGE:
+                found.add(str(contract.reference.digest).removeprefix("sha256:"))
+            elif contract.container_type.is_image:
+                return None
+    return found
 
 
 def _wanted_environments(site: Site, cubes: set[str]) -> set[str] | None:

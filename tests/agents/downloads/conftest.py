@@ -1,0 +1,86 @@
+"""A file server on loopback that breaks off, lies and redirects, over real HTTP."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from agents.downloads.cache import Downloads
+from agents.downloads.schemes import all_schemes
+from agents.downloads.settings import DownloadSettings
+
+
+@dataclass
+class Server:
+    """What it holds, and how it behaves; `asked` is (path, Range, Authorization) of each request."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    breaks_after: list[int] = field(default_factory=list)
+    """Bytes after which each of the next answers breaks off."""
+    failures: list[int] = field(default_factory=list)
+    ranges: bool = True
+    redirects: dict[str, str] = field(default_factory=dict)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_state: Server
+
+    def do_GET(self) -> None:
+        state, wanted = self.server_state, self.headers.get("Range", "")
+        state.asked.append((self.path, wanted, self.headers.get("Authorization", "")))
+        if state.failures:
+            self._answer(state.failures.pop(0), b"", {})
+        elif self.path in state.redirects:
+            self._answer(302, b"", {"Location": state.redirects[self.path]})
+        elif self.path not in state.files:
+            self._answer(404, b"", {})
+        else:
+            self._send(state.files[self.path], int(wanted[6:-1]) if wanted and state.ranges else None)
+
+    def _send(self, content: bytes, start: int | None) -> None:
+        if start is None:
+            self._answer(200, content, {})
+        elif start >= len(content):
+            self._answer(416, b"", {})
+        else:
+            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self._answer(206, content[start:], {"Content-Range": span})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        breaks = self.server_state.breaks_after
+        self.wfile.write(body[: breaks.pop(0)] if breaks and body else body)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+    handler = type("Handler", (_Handler,), {"server_state": state})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        state.url = f"http://127.0.0.1:{listening.server_address[1]}"
+        serving = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        serving.start()
+        yield state
+        listening.shutdown()
+        serving.join()
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Callable[..., Downloads]:
+    def make(*, token: str | None = None, **settings: object) -> Downloads:
+        chosen = DownloadSettings.model_validate(settings)
+        return Downloads(tmp_path / "kept", all_schemes(chosen, lambda: token), chosen, pause_s=0.01)
+
+    return make
