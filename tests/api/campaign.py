@@ -6,6 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from api.client import Refused, RegistryClient
 from api.schemas.benchmarks import (
     AssociationCreate,
     AssociationKind,
@@ -63,7 +66,7 @@ class Campaign:
     def benchmark(self) -> BenchmarkPublic:
         return self.client("benchmark_owner").benchmarks.get(self.benchmark_id)
 
-    def client(self, party: str) -> Any:
+    def client(self, party: str) -> RegistryClient:
         return self.registry.client_of(party)
 
     def work(self, site: str = "north") -> BenchmarkWork:
@@ -72,12 +75,10 @@ class Campaign:
         )
 
     def cube(self, name: str) -> CubePublic:
-        found: CubePublic = self.client("benchmark_owner").cubes.list(name=name).items[0]
-        return found
+        return self.client("benchmark_owner").cubes.list(name=name).items[0]
 
     def model(self, name: str) -> ModelPublic:
-        found: ModelPublic = self.client("model_owner").models.list(name=name).items[0]
-        return found
+        return self.client("model_owner").models.list(name=name).items[0]
 
     def actions(self) -> list[str]:
         """What the audit log tells of, in order."""
@@ -104,8 +105,7 @@ class Campaign:
     def upload_demo(self, party: str = "benchmark_owner", content: bytes = b"demo") -> str:
         file = self.scratch / "demo.tar"
         file.write_bytes(content)
-        digest: str = self.client(party).blobs.upload(file)
-        return digest
+        return self.client(party).blobs.upload(file)
 
     def specification(self, **changes: Any) -> BenchmarkCreate:
         texts = ("title", "clinical_setting", "task", "labelling_method", "inclusion_criteria", "documentation")
@@ -138,8 +138,7 @@ class Campaign:
     # Gates
 
     def gate(self, gate_id: int) -> GatePublic:
-        gate: GatePublic = self.client("service").gates.get(gate_id)
-        return gate
+        return self.client("service").gates.get(gate_id)
 
     def gate_of(self, association: AssociationPublic) -> GatePublic:
         """The newest gate of an association."""
@@ -151,12 +150,10 @@ class Campaign:
         self, gate: GatePublic, party: str, verdict: Verdict = Verdict.APPROVE, *, digest: str | None = None
     ) -> DecisionPublic:
         new = DecisionCreate(digest=digest or gate.digest, verdict=verdict, reason="looked at it")
-        decision: DecisionPublic = self.client(party).gates.decide(gate.id, new)
-        return decision
+        return self.client(party).gates.decide(gate.id, new)
 
     def conclude(self, gate: GatePublic) -> GatePublic:
-        concluded: GatePublic = self.client("service").gates.conclude(gate.id)
-        return concluded
+        return self.client("service").gates.conclude(gate.id)
 
     def pass_gate(self, gate: GatePublic, *parties: str, verdict: Verdict = Verdict.APPROVE) -> GatePublic:
         for party in parties:
@@ -212,16 +209,14 @@ class Campaign:
 
     def ask(self, party: str, kind: AssociationKind, subject_id: int, **changes: Any) -> AssociationPublic:
         new = AssociationCreate(
-            **{"benchmark_id": self.benchmark_id, "kind": kind, "subject_id": subject_id, **changes}  # type: ignore[arg-type]
+            **{"benchmark_id": self.benchmark_id, "kind": kind, "subject_id": subject_id, **changes}
         )
-        association: AssociationPublic = self.client(party).associations.create(new)
-        return association
+        return self.client(party).associations.create(new)
 
     def admit(self, association: AssociationPublic, *parties: str) -> AssociationPublic:
         """Let the committee (or whom is named) approve, and conclude."""
         self.pass_gate(self.gate_of(association), *(parties or ("benchmark_owner",)))
-        admitted: AssociationPublic = self.client("benchmark_owner").associations.get(association.id)
-        return admitted
+        return self.client("benchmark_owner").associations.get(association.id)
 
     # Executions and results
 
@@ -283,6 +278,11 @@ class Campaign:
 
     def release(self, asks: str = "benchmark_owner", decides: str = "committee_member") -> GatePublic:
         return self.pass_gate(self.client(asks).benchmarks.release(self.benchmark_id), decides)
+
+
+def refused(status: int, match: str) -> Any:
+    """Expect the registry's no, with this status and words."""
+    return pytest.raises(Refused, match=match, check=lambda error: error.status == status)
 
 
 def approval(gate: str, **changes: Any) -> dict[str, Any]:
