@@ -105,7 +105,7 @@ class Border:
         try:
             with self._store.write() as session:
                 box.mark_sent(session, item.id or 0)
-                _note_arrival(session, payload, answer)
+                note_arrival(session, payload, answer)
         except (KeyError, TypeError, ValueError) as error:
             return self._not_sent(item, error)
         return _Ended.SENT
@@ -130,7 +130,8 @@ def _is_about_the_payload(error: RegistryError) -> bool:
     return isinstance(error, Refused) and error.status not in _NOT_NOW and error.problem.type.startswith(_OURS)
 
 
-def _note_arrival(session: Session, payload: Strict, answer: dict[str, Any]) -> None:
+def note_arrival(session: Session, payload: Strict, answer: dict[str, Any]) -> None:
+    """What the registry's answer to a payload means for the site's own records."""
     if isinstance(payload, DatasetRegistration):
         number = int(answer["id"])
         for dataset in list_datasets(session):

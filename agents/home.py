@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agents.bundles.settings import BundleSettings
 from agents.downloads.settings import DownloadSettings
 from agents.errors import HomeError
 from agents.images.settings import ImageSettings
@@ -58,6 +59,7 @@ class SiteSettings(BaseModel):
     kubernetes: KubernetesSettings | None = None
     images: ImageSettings = ImageSettings()
     downloads: DownloadSettings = DownloadSettings()
+    bundles: BundleSettings = BundleSettings()
 
     @model_validator(mode="after")
     def _kubernetes_is_described(self) -> "SiteSettings":
@@ -79,6 +81,11 @@ class Home:
     @property
     def token_file(self) -> Path:
         return self.path / "secrets" / "registry.token"
+
+    @property
+    def bundle_key_file(self) -> Path:
+        """With which this place signs its bundles."""
+        return self.path / "secrets" / "bundle.key"
 
     @property
     def hub_token_file(self) -> Path:

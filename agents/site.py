@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from agents.attempts import abandoned, keys_under_way
 from agents.border import Border
+from agents.bundles.carried import Carried
 from agents.cube_store import CubeStore
 from agents.downloads.cache import Downloads
 from agents.downloads.schemes import all_schemes
@@ -32,6 +33,7 @@ from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
 from api.schemas.cubes import CubeRef
 from api.schemas.records import SiteWork
 from cubes.contract import Contract, Task
+from cubes.image_reference import ImageReference
 
 HOME_VARIABLE = "ASSAY_SITE_HOME"
 
@@ -77,8 +79,27 @@ class Site:
 
     @cached_property
     def cubes(self) -> CubeStore:
-        folder, download = self.home.folder("cubes"), self.downloads.copy
-        return CubeStore(folder, self.border.fetch, check=self._check_trust, download=download)
+        folder = self.home.folder("cubes")
+        return CubeStore(folder, self.carried.fetch, check=self._check_trust, download=self._download)
+
+    @cached_property
+    def carried(self) -> Carried:
+        """Blobs that came in a bundle are asked before the registry."""
+        return Carried(self.home.path / "carried", self._fetch_over_the_border)
+
+    def _fetch_over_the_border(self, digest: str, target: Path) -> None:
+        # Asked late: a site without a network has no border to connect.
+        self.border.fetch(digest, target)
+
+    def _download(self, url: str, digest: str, target: Path) -> None:
+        if (self.carried.folder / digest.removeprefix("sha256:")).is_file():
+            self.carried.fetch(digest, target)
+        else:
+            self.downloads.copy(url, digest, target)
+
+    def _archive(self, url: str, digest: str) -> Path:
+        here = self.carried.folder / digest.removeprefix("sha256:")
+        return here if here.is_file() else self.downloads.get(url, digest)
 
     @cached_property
     def downloads(self) -> Downloads:
@@ -117,12 +138,15 @@ class Site:
     def images(self) -> CubeImages:
         access = self.image_access
         store = ImageStore(self.home.folder("images"), lambda ref: closing(RegistrySource(ref, access)), access.limits)
-        return CubeImages(store, self.downloads.get, access.login)
+        return CubeImages(store, self._archive, access.login)
 
     @cached_property
     def image_trust(self) -> ImageTrust:
-        access = self.image_access
-        return ImageTrust(self.home.folder("images") / "signatures", lambda ref: closing(RegistrySource(ref, access)))
+        return ImageTrust(self.home.folder("images") / "signatures", self.signature_source)
+
+    def signature_source(self, reference: ImageReference) -> closing[RegistrySource]:
+        """Where an image's signatures are: beside it, in its registry."""
+        return closing(RegistrySource(reference, self.image_access))
 
     @cached_property
     def runtime(self) -> Runtime:

@@ -80,7 +80,7 @@ def _demo_dataset(site: Site, digest: str) -> dict[str, Path]:
     if not folder.exists():
         archive = folder.with_suffix(".tar")
         try:
-            site.border.fetch(digest, archive)
+            site.carried.fetch(digest, archive)
             unpack(archive, folder, UnpackLimits())
         finally:
             archive.unlink(missing_ok=True)
