@@ -1,6 +1,7 @@
 """A namespace with the site's claim, and tiny cubes to run there."""
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def make_request(
     image: str | None = None,
     run: str = "{command: python3 main.py}",
     resources: str = "{cpu: 0.2, memory: 128Mi}",
+    tell: Callable[[str], None] | None = None,
     **limits: Any,
 ) -> StepRequest:
     folder = home / "requests" / uuid4().hex
@@ -91,4 +93,5 @@ def make_request(
         volumes={"data_path": folder / "data", "output_path": folder / "output"},
         log=folder / "log",
         limits=replace(LIMITS, **limits),
+        tell=tell,
     )
