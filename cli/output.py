@@ -96,7 +96,7 @@ def note(text: str) -> None:
 
 
 def print_title(text: str) -> None:
-    _console().print(_styled(text, "bold"))
+    _print(_styled(text, "bold"))
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -116,7 +116,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
     for row in rows:
         table.add_row(*(_styled(cell) for cell in row))
-    _console().print(table)
+    _print(table)
 
 
 def print_facts(facts: Mapping[str, str]) -> None:
@@ -128,7 +128,7 @@ def print_facts(facts: Mapping[str, str]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(_styled(name, "dim"), _styled(value))
-    _console().print(table)
+    _print(table)
 
 
 def visible(text: str) -> str:
@@ -205,6 +205,17 @@ def _styled(content: str, style: str = "") -> Any:
     from rich.text import Text
 
     return Text(visible(content), style=style)
+
+
+def _print(content: Any) -> None:
+    """Print; a pipe or a file gets no spaces at the ends of lines, which would wrap where they are read."""
+    console = _console()
+    if sys.stdout.isatty():
+        console.print(content)
+        return
+    with console.capture() as captured:
+        console.print(content)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
 def _console() -> Any:

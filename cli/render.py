@@ -13,7 +13,9 @@ from cli.output import note, print_facts, print_table, print_title, text
 
 _KEY: Final = "item"
 """The name by which a row is decided about: always in the table."""
-_MOST_COLUMNS: Final = 10
+_WIDTH: Final = 90
+"""For the columns of a table, beside the key."""
+_GAP: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]], key: str) -> Iterator[
     differ = [name for name in names if name not in shared and name != key]
     digests = [name for name in differ if any(_is_digest(row.get(name)) for row in rows)]
     keys = [key] if any(key in row for row in rows) else differ[:1]
-    for some in _chunks([name for name in differ if name not in (*digests, *keys)]):
+    for some in _chunks([name for name in differ if name not in (*digests, *keys)], rows):
         yield _grid(title, rows, [*keys, *some])
     if digests:
         # One a line: a digest that is folded to fit a column can neither be compared nor copied.
@@ -108,10 +110,18 @@ def _grid(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     return Grid(title, headings, [[_words(row.get(name)) for name in names] for row in rows])
 
 
-def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """No more columns in one table than a screen holds."""
-    for start in range(0, len(names), _MOST_COLUMNS) or (0,):
-        yield names[start : start + _MOST_COLUMNS]
+def _chunks(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
+    """Columns in as many tables as it takes to show each whole on a screen."""
+    some: list[str] = []
+    used = 0
+    for name in names:
+        width = max(len(_spaced(name)), *(len(_words(row.get(name))) for row in rows)) + _GAP
+        if some and used + width > _WIDTH:
+            yield some
+            some, used = [], 0
+        some.append(name)
+        used += width
+    yield some
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,19 @@ import typer
 from cli.connect import find, registry
 from cli.errors import InvalidInputError
 from cli.options import Json, noun
-from cli.output import Column, digest, emit_done, emit_json, emit_list, emit_one, joined, print_facts, print_table, size
+from cli.output import (
+    Column,
+    digest,
+    emit_done,
+    emit_json,
+    emit_list,
+    emit_one,
+    joined,
+    print_facts,
+    print_table,
+    say,
+    size,
+)
 
 if TYPE_CHECKING:
     from cubes.contract import Contract, Task
@@ -134,9 +146,11 @@ def _explain(contract: "Contract", kind: str, pack: str, amount: str) -> None:
         "pack": f"{pack} ({amount})",
     }
     print_facts({name: value for name, value in facts.items() if value})
+    say("")
     headings = ("task", "command", "reads", "writes", "cpu", "memory", "gpu", "seconds")
     print_table(headings, [_task(name.value, task) for name, task in contract.tasks.items()])
     if contract.metrics:
+        say("")
         print_table(("metric", "title", "better", "range", "decomposable"), [_metric(m) for m in contract.metrics])
 
 

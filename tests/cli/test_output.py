@@ -50,6 +50,12 @@ class TestList:
         output.emit_list([{"name": long}], COLUMNS[:1], as_json=False, empty="")
         assert long.strip() in capsys.readouterr().out
 
+    def test_a_file_gets_no_spaces_at_the_ends_of_lines(self, capsys: pytest.CaptureFixture[str]) -> None:
+        output.emit_list(RECORDS, COLUMNS, as_json=False, empty="")
+        output.print_facts({"a": "b", "long name": "c"})
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == [line.rstrip() for line in lines]
+
     def test_a_narrow_screen_folds_texts_and_no_numbers(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
