@@ -53,6 +53,19 @@ def ensure_prefect_database(server_url: str, name: str) -> str:
     return wanted
 
 
+def drop_prefect_database(server_url: str, name: str) -> None:
+    """Remove a database that was made for a while; nothing when it is not there.
+
+    Raises:
+        DatabaseError: the PostgreSQL does not answer, or its user may not.
+    """
+    try:
+        with _connection(server_url) as connection:
+            connection.execute(_statement("DROP DATABASE IF EXISTS {} WITH (FORCE)", name))
+    except psycopg.Error as error:
+        raise DatabaseError(f"database {name!r} cannot be removed: {error}. Remove it by hand") from error
+
+
 def _create(connection: psycopg.Connection, server_url: str, name: str) -> None:
     template = "assay_prefect_" + version("prefect").replace(".", "_")
     connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
