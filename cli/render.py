@@ -7,6 +7,7 @@ all rows of a table is said once above it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 from cli.output import note, print_facts, print_table, print_title, text
@@ -93,7 +94,9 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]], key: str) -> Iterator[
     digests = [name for name in differ if any(_is_digest(row.get(name)) for row in rows)]
     keys = [key] if any(key in row for row in rows) else differ[:1]
     for some in _chunks([name for name in differ if name not in (*digests, *keys)], rows):
-        yield _grid(title, rows, [*keys, *some])
+        origin = {name.rpartition(".")[0] for name in some}
+        part = origin.pop() if len(origin) == 1 else ""
+        yield _grid(f"{title}, {_spaced(part)}" if part else title, rows, [*keys, *some])
     if digests:
         # One a line: a digest that is folded to fit a column can neither be compared nor copied.
         facts = {
@@ -111,17 +114,28 @@ def _grid(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
 
 
 def _chunks(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Columns in as many tables as it takes to show each whole on a screen."""
+    """Columns in as many tables as it takes to show each whole on a screen; of one origin together where they fit."""
     some: list[str] = []
-    used = 0
-    for name in names:
-        width = max(len(_spaced(name)), *(len(_words(row.get(name))) for row in rows)) + _GAP
-        if some and used + width > _WIDTH:
+    for _, group in groupby(names, lambda name: name.rpartition(".")[0]):
+        together = list(group)
+        if some and (_width([*some, *together], rows) > _WIDTH or _last(some) & _last(together)):
             yield some
-            some, used = [], 0
-        some.append(name)
-        used += width
+            some = []
+        for name in together:
+            if some and _width([*some, name], rows) > _WIDTH:
+                yield some
+                some = []
+            some.append(name)
     yield some
+
+
+def _width(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
+    cells = ((name.rpartition(".")[2], *(_words(row.get(name)) for row in rows)) for name in names)
+    return sum(max(map(len, column)) + _GAP for column in cells)
+
+
+def _last(names: Sequence[str]) -> set[str]:
+    return {name.rpartition(".")[2] for name in names}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -102,6 +102,12 @@ class TestSections:
         assert all(grid.headings[0] == "item" for grid in grids)
         assert sum(len(grid.headings) - 1 for grid in grids) == 26
 
+    def test_values_of_the_same_name_say_where_they_come_from(self) -> None:
+        rows = [_item(n, per_dataset={"north/fna": {"auroc": 0.5 + n / 100, "brier": 0.2 / n}}) for n in (1, 2)]
+        first, second = (section for section in sections({"rows": rows}) if isinstance(section, Grid))
+        assert (first.title, first.headings) == ("rows", ["item", "model", "auroc", "brier"])
+        assert (second.title, second.headings) == ("rows, per dataset.north/fna", ["item", "auroc", "brier"])
+
     def test_no_table_is_wider_than_a_screen(self, capsys: pytest.CaptureFixture[str]) -> None:
         rows = [_item(n, metrics={f"a_metric_{i}": i / n for i in range(1, 26)}) for n in (1, 2)]
         print_sections({"items": rows}, exact=True)
