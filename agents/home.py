@@ -20,6 +20,21 @@ from agents.runtimes.kubernetes.settings import KubernetesSettings
 HOME_VERSION: Final = 1
 
 
+class GateSettings(BaseModel):
+    """What a site asks at one kind of gate, beyond one data owner's word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quorum: int = Field(default=1, ge=1, le=20)
+    """So many must approve."""
+    four_eyes: bool = False
+    """Whoever asked for the work may not approve it."""
+    expires_days: float | None = Field(default=None, gt=0)
+    """How long the question stands; then somebody must renew it."""
+    remind_days: float | None = Field(default=None, gt=0)
+    """How often those who may decide are reminded."""
+
+
 class SiteSettings(BaseModel):
     """`site.toml`: what an operator may set. Secrets are not in it."""
 
@@ -54,6 +69,8 @@ class SiteSettings(BaseModel):
     """All logs of steps together; the oldest go first."""
     keep_heartbeats_days: float = Field(default=30.0, ge=1)
     """Everything else that left is remembered for ever."""
+    gates: dict[str, GateSettings] = {}
+    """By the gate's name: `register_dataset`, `run_models`, `release_results`."""
     runtime: Literal["process", "docker", "kubernetes"] = "process"
     docker: DockerSettings = DockerSettings()
     kubernetes: KubernetesSettings | None = None

@@ -8,6 +8,7 @@ from prefect import get_run_logger
 from prefect.runtime import flow_run as this_run
 
 from agents.errors import AgentError
+from agents.home import GateSettings
 from agents.site import Site, current_site
 from agents.store import gates, jobs
 from agents.store.tables import LIVE_JOBS, Job, JobState
@@ -18,12 +19,18 @@ class SiteGateBook:
     """The site's store as the gates see it."""
 
     def __init__(self, site: Site) -> None:
-        self._store = site.store
+        self._store, self._settings = site.store, site.settings.gates
 
     def open_gate(self, *, name: str, title: str, subject: str, shown: dict[str, Any], flow_run_id: str) -> str:
         with self._store.write() as session:
             return gates.open_gate(
-                session, name=name, title=title, subject=subject, shown=shown, flow_run_id=flow_run_id
+                session,
+                name=name,
+                title=title,
+                subject=subject,
+                shown=shown,
+                flow_run_id=flow_run_id,
+                settings=self._settings.get(name, GateSettings()),
             ).id
 
     def decision(self, gate_id: str) -> Decision | None:

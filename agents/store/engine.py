@@ -25,6 +25,14 @@ _TRIGGERS: Final = (
         " SELECT RAISE(ABORT, 'decisions are append-only'); END"
     ),
     (
+        "CREATE TRIGGER IF NOT EXISTS gate_event_no_update BEFORE UPDATE ON gate_event BEGIN"
+        " SELECT RAISE(ABORT, 'events are append-only'); END"
+    ),
+    (
+        "CREATE TRIGGER IF NOT EXISTS gate_event_no_delete BEFORE DELETE ON gate_event BEGIN"
+        " SELECT RAISE(ABORT, 'events are append-only'); END"
+    ),
+    (
         # A heartbeat says nothing of any patient or model; a year of them would fill the file.
         "CREATE TRIGGER IF NOT EXISTS outbox_no_delete BEFORE DELETE ON outbox WHEN OLD.kind <> 'HEARTBEAT' BEGIN"
         " SELECT RAISE(ABORT, 'what left is kept'); END"

@@ -1,12 +1,15 @@
 """Gates and decisions of a site. A decision counts only for exactly what was shown, by somebody who may decide."""
 
+from datetime import timedelta
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from agents.errors import ConflictError, InvalidInputError, NotFoundError
+from agents.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
+from agents.home import GateSettings
+from agents.store.delegations import decides_for, may_still_decide
 from agents.store.people import require
-from agents.store.tables import Decision, Gate, GateState, Person, Role
+from agents.store.tables import Decision, Gate, GateEvent, GateState, Job, Person
 from api.schemas.benchmarks import Verdict
 from api.storage.columns import now
 from cubes.digests import digest_of, short, tag_non_finite
@@ -15,10 +18,20 @@ _UNDECIDED = (GateState.OPEN, GateState.WAITING)
 _ANSWERABLE = (*_UNDECIDED, GateState.DECIDED)
 
 
+_PLAIN = GateSettings()
+
+
 def open_gate(
-    session: Session, *, name: str, title: str, subject: str, shown: dict[str, Any], flow_run_id: str
+    session: Session,
+    *,
+    name: str,
+    title: str,
+    subject: str,
+    shown: dict[str, Any],
+    flow_run_id: str,
+    settings: GateSettings = _PLAIN,
 ) -> Gate:
-    """The gate for exactly this, opened unless it is open already.
+    """The gate for exactly this, opened unless it is open already; what the site asks there is fixed when it opens.
 
     An older gate of the same name and flow run that shows something else is superseded: nobody can decide it any more.
     """
@@ -31,8 +44,22 @@ def open_gate(
         elif gate.state != GateState.SUPERSEDED:
             gate.state = GateState.SUPERSEDED
             session.add(gate)
+            note(session, gate.id, "superseded")
     if mine is None:
-        mine = Gate(name=name, title=title, subject=subject, shown=shown, digest=digest, flow_run_id=flow_run_id)
+        mine = Gate(
+            name=name,
+            title=title,
+            subject=subject,
+            shown=shown,
+            digest=digest,
+            flow_run_id=flow_run_id,
+            quorum=settings.quorum,
+            four_eyes=settings.four_eyes,
+            expires_at=None if settings.expires_days is None else now() + timedelta(days=settings.expires_days),
+        )
+        session.add(mine)
+        session.flush()
+        note(session, mine.id, "opened", title)
     elif mine.state == GateState.SUPERSEDED:
         mine.state = GateState.DECIDED if decision_of(session, mine.id) else GateState.OPEN
     session.add(mine)
@@ -86,53 +113,123 @@ def decide(
 ) -> Decision:
     """Write a decision. Nothing else in the product can.
 
+    With it the gate is decided, unless more people must approve.
+
     Raises:
         NotFoundError: no such gate.
-        NotPermittedError: the person's role may not decide.
-        ConflictError: decided already, superseded, or the digest is not that of what the gate shows.
+        NotPermittedError: the person may not decide here: by their role, or since they asked for it themselves.
+        ConflictError: decided already, expired, superseded, or the digest is not that of what the gate shows.
         InvalidInputError: an empty reason, or an item to withhold that the gate does not list.
     """
-    require(person, "decide")
     gate = find_gate(session, gate_id)
+    counts_for = _counts_for(session, gate, person)
     if not reason.strip():
         raise InvalidInputError("a decision needs a reason: it is kept for ever")
-    if gate.state == GateState.SUPERSEDED:
-        raise ConflictError(
-            f"gate {short(gate.id)!r} was superseded: what it showed is no longer so. See `assay gate list`"
-        )
-    if decision_of(session, gate.id) is not None:
-        raise ConflictError(f"gate {short(gate.id)!r} is decided already; decisions do not change")
+    _require_undecided(session, gate, counts_for)
     if gate.digest != digest or digest_of(gate.shown) != gate.digest:
         raise ConflictError(
             f"the decision is for {digest}, but gate {short(gate.id)!r} shows {gate.digest}: look again"
         )
+    taken_out = {item for earlier in decisions_of(session, gate.id) for item in earlier.withheld}
     decision = Decision(
         gate_id=gate.id,
         verdict=verdict,
         person_id=person.id or 0,
-        person=f"{person.name} <{person.email}>",
+        counts_for=counts_for.id or 0,
+        person=_named(person, counts_for),
         digest=digest,
         reason=reason.strip(),
-        withheld=_known_items(gate, withheld or []),
+        withheld=sorted({*_known_items(gate, withheld or []), *taken_out}),
     )
-    gate.state = GateState.DECIDED
-    session.add_all([decision, gate])
+    session.add(decision)
     session.flush()
+    if decision_of(session, gate.id) is not None:
+        gate.state = GateState.DECIDED
+        session.add(gate)
+        session.flush()
     return decision
 
 
+def decisions_of(session: Session, gate_id: str) -> list[Decision]:
+    """All that was decided at a gate, in order."""
+    return list(session.exec(select(Decision).where(Decision.gate_id == gate_id).order_by(col(Decision.id))))
+
+
 def decision_of(session: Session, gate_id: str) -> Decision | None:
-    return session.exec(select(Decision).where(Decision.gate_id == gate_id)).first()
+    """The decision that settled the gate: the first rejection, or the approval that made them enough."""
+    gate, found = session.get(Gate, gate_id), decisions_of(session, gate_id)
+    rejection = next((decision for decision in found if decision.verdict == Verdict.REJECT), None)
+    if gate is None or rejection is not None:
+        return rejection
+    return found[gate.quorum - 1] if len(found) >= gate.quorum else None
 
 
 def valid_decision(session: Session, gate_id: str) -> Decision | None:
-    """The decision, checked again: the gate still shows what was decided and the person may (still) decide."""
+    """The decision that settled the gate, checked again: it still shows that, and all who decided may (still) decide."""
     gate, decision = session.get(Gate, gate_id), decision_of(session, gate_id)
     if gate is None or decision is None or gate.state not in _ANSWERABLE:
         return None
-    person = session.get(Person, decision.person_id)
-    fits = decision.digest == gate.digest == digest_of(gate.shown)
-    return decision if fits and person is not None and person.role == Role.DATA_OWNER else None
+    counting = [decision] if decision.verdict == Verdict.REJECT else decisions_of(session, gate_id)[: gate.quorum]
+    shown = digest_of(gate.shown)
+    fits = all(each.digest == gate.digest == shown for each in counting)
+    return decision if fits and all(may_still_decide(session, gate, each) for each in counting) else None
+
+
+def requested_by(session: Session, gate: Gate) -> Person | None:
+    """Who asked for the work that came to this gate; None where the agent did by itself."""
+    job = session.exec(select(Job).where(Job.flow_run_id == gate.flow_run_id)).first()
+    return None if job is None or job.requested_by is None else session.get(Person, job.requested_by)
+
+
+def renew(session: Session, gate_id: str, person: Person, *, days: float) -> Gate:
+    """Let a question stand for longer, also one that has expired.
+
+    Raises:
+        NotPermittedError: the person may not start work here.
+        ConflictError: nobody waits for an answer any more.
+    """
+    require(person, "start")
+    gate = find_gate(session, gate_id)
+    if gate.state not in _UNDECIDED:
+        raise ConflictError(f"gate {short(gate.id)!r} is {gate.state.value}: there is nothing to renew")
+    gate.expires_at = now() + timedelta(days=days)
+    session.add(gate)
+    note(session, gate.id, "renewed", f"by {person.name} <{person.email}>, for {days:g} days")
+    return gate
+
+
+def note(session: Session, gate_id: str, kind: str, detail: str = "") -> None:
+    """Keep what happened around a gate; for ever."""
+    session.add(GateEvent(gate_id=gate_id, kind=kind, detail=detail[:500]))
+
+
+def events_of(session: Session, gate_id: str) -> list[GateEvent]:
+    return list(session.exec(select(GateEvent).where(GateEvent.gate_id == gate_id).order_by(col(GateEvent.id))))
+
+
+def has_expired(gate: Gate) -> bool:
+    return gate.expires_at is not None and gate.expires_at <= now() and gate.state in _UNDECIDED
+
+
+def remind(session: Session, settings: dict[str, GateSettings]) -> list[GateEvent]:
+    """Remind of what waits, where the site asks for that, and say once what has expired.
+
+    Returns:
+        The new events, for whoever tells people.
+    """
+    new: list[GateEvent] = []
+    for gate in list_gates(session):
+        events = events_of(session, gate.id)
+        last = max((event.at for event in events if event.kind in {"reminded", "renewed"}), default=gate.opened_at)
+        every = settings.get(gate.name, _PLAIN).remind_days
+        if has_expired(gate):
+            if not any(event.kind == "expired" and event.at >= last for event in events):
+                new.append(GateEvent(gate_id=gate.id, kind="expired", detail=gate.title))
+        elif every is not None and now() - last >= timedelta(days=every):
+            new.append(GateEvent(gate_id=gate.id, kind="reminded", detail=gate.title))
+    session.add_all(new)
+    session.flush()
+    return new
 
 
 def gate_of_run(session: Session, flow_run_id: str | None) -> Gate | None:
@@ -168,3 +265,38 @@ def _known_items(gate: Gate, withheld: list[str]) -> list[str]:
         listed = ", ".join(sorted(known)) or "none"
         raise InvalidInputError(f"this gate has no item {unknown[0]!r}; its items are: {listed}")
     return sorted(set(withheld))
+
+
+def _counts_for(session: Session, gate: Gate, person: Person) -> Person:
+    """Whose vote a person's decision is at a gate.
+
+    Raises:
+        NotPermittedError: nobody's.
+    """
+    voter = decides_for(session, gate, person)
+    if voter is None:
+        require(person, "decide")
+        raise NotPermittedError(f"{person.email!r} may not decide at gate {short(gate.id)!r}")
+    asked = requested_by(session, gate) if gate.four_eyes else None
+    if asked is not None and asked.id in {person.id, voter.id}:
+        raise NotPermittedError(
+            f"{asked.email!r} asked for this: at gate {short(gate.id)!r} somebody else decides (four eyes)"
+        )
+    return voter
+
+
+def _require_undecided(session: Session, gate: Gate, voter: Person) -> None:
+    name = short(gate.id)
+    if gate.state == GateState.SUPERSEDED:
+        raise ConflictError(f"gate {name!r} was superseded: what it showed is no longer so. See `assay gate list`")
+    if decision_of(session, gate.id) is not None:
+        raise ConflictError(f"gate {name!r} is decided already; decisions do not change")
+    if any(decision.counts_for == voter.id for decision in decisions_of(session, gate.id)):
+        raise ConflictError(f"{voter.email!r} has decided at gate {name!r} already; it waits for somebody else")
+    if has_expired(gate):
+        raise ConflictError(f"the question of gate {name!r} expired on {gate.expires_at:%Y-%m-%d %H:%M} UTC: renew it")
+
+
+def _named(person: Person, voter: Person) -> str:
+    name = f"{person.name} <{person.email}>"
+    return name if person.id == voter.id else f"{name} for {voter.name} <{voter.email}>"

@@ -3,13 +3,20 @@
 import hashlib
 import secrets
 from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from sqlmodel import Session, col, select
 
-from agents.errors import ConflictError, NotFoundError, NotPermittedError, NotSignedInError
+from agents.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError, NotSignedInError
 from agents.store.tables import Person, Role
 from api.storage.columns import now
 
+if TYPE_CHECKING:
+    from pwdlib import PasswordHash
+
+_SHORTEST: Final = 12
+_LONGEST: Final = 1024
 _RIGHTS = {
     "look": frozenset(Role),
     "start": frozenset({Role.DATA_OWNER, Role.OPERATOR}),
@@ -17,8 +24,12 @@ _RIGHTS = {
 }
 
 
-def add_person(session: Session, *, email: str, name: str, role: Role, days: int = 90) -> tuple[Person, str]:
+def add_person(
+    session: Session, *, email: str, name: str, role: Role, days: int = 90, benchmarks: list[int] | None = None
+) -> tuple[Person, str]:
     """A new person and their personal token, shown this once; the store keeps its hash.
+
+    `benchmarks` are those whose flow runs a viewer sees; None: of all.
 
     Raises:
         ConflictError: somebody has that address already.
@@ -27,7 +38,12 @@ def add_person(session: Session, *, email: str, name: str, role: Role, days: int
         raise ConflictError(f"{email!r} is known at this site already: renew the token with `assay agent people renew`")
     secret = _secret()
     person = Person(
-        email=email, name=name, role=role, token_hash=_hash(secret), expires_at=now() + timedelta(days=days)
+        email=email,
+        name=name,
+        role=role,
+        token_hash=_hash(secret),
+        expires_at=now() + timedelta(days=days),
+        benchmarks=benchmarks,
     )
     session.add(person)
     session.flush()
@@ -87,6 +103,53 @@ def sign_in(session: Session, secret: str) -> Person:
     return person
 
 
+def set_password(session: Session, email: str, password: str) -> None:
+    """Let a person sign in to the pages with a password.
+
+    Raises:
+        NotFoundError: nobody has that address.
+        InvalidInputError: too short: length is what makes a password hard to guess.
+    """
+    if not _SHORTEST <= len(password) <= _LONGEST:
+        raise InvalidInputError(f"a password has between {_SHORTEST} and {_LONGEST} characters: a sentence will do")
+    person = find_person(session, email)
+    person.password_hash = _hasher().hash(password)
+    session.add(person)
+
+
+def by_password(session: Session, email: str, password: str) -> Person:
+    """The person whose address and password these are.
+
+    Raises:
+        NotSignedInError: not both right; how long it takes does not say which.
+    """
+    person = session.exec(select(Person).where(Person.email == email)).first()
+    known = None if person is None or person.revoked_at is not None else person.password_hash
+    fits = len(password) <= _LONGEST and _hasher().verify(password, known or _nobodys_hash())
+    if person is None or known is None or not fits:
+        raise NotSignedInError("nobody is known by this address and password")
+    return person
+
+
+def by_subject(session: Session, issuer: str, subject: str, email: str) -> Person:
+    """The person whom an identity provider has signed in; the first time by their address, from then on by its own number.
+
+    Raises:
+        NotSignedInError: nobody of this site.
+    """
+    bound = f"{issuer}|{subject}"
+    person = session.exec(select(Person).where(Person.oidc_subject == bound)).first()
+    if person is None:
+        person = session.exec(select(Person).where(Person.email == email.lower())).first()
+        if person is None or person.oidc_subject is not None:
+            raise NotSignedInError(f"{email!r} is not known at this site: ask an administrator of the site")
+        person.oidc_subject = bound
+        session.add(person)
+    if person.revoked_at is not None:
+        raise NotSignedInError(f"the access of {person.email!r} was revoked: ask an administrator of the site")
+    return person
+
+
 def require(person: Person, right: str) -> None:
     """Let a person pass only with the right `look`, `start` or `decide`.
 
@@ -96,6 +159,18 @@ def require(person: Person, right: str) -> None:
     if person.role not in _RIGHTS[right]:
         allowed = " or ".join(sorted(role.value for role in _RIGHTS[right]))
         raise NotPermittedError(f"{person.email!r} is {person.role.value!r}; to {right} takes {allowed}")
+
+
+@cache
+def _hasher() -> "PasswordHash":
+    from pwdlib import PasswordHash  # noqa: PLC0415 - most commands sign nobody in with a password
+
+    return PasswordHash.recommended()  # argon2id
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _hasher().hash(secrets.token_urlsafe(16))
 
 
 def _secret() -> str:

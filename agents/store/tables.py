@@ -36,6 +36,12 @@ class Person(SiteTable, table=True):
     name: str
     role: Role
     token_hash: str = Field(unique=True)
+    password_hash: str | None = None
+    """For signing in to the pages, where the site has no identity provider: argon2id."""
+    oidc_subject: str | None = Field(default=None, unique=True)
+    """Issuer and subject at the identity provider, from the first time that they came from there."""
+    benchmarks: list[int] | None = Field(default=None, sa_type=JSON)
+    """A viewer's: they see the flow runs of these alone; None: of all."""
     expires_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -129,6 +135,12 @@ class Gate(SiteTable, table=True):
     digest: str
     flow_run_id: str = Field(index=True)
     state: GateState = Field(default=GateState.OPEN, index=True)
+    quorum: int = 1
+    """So many must approve; one rejection rejects."""
+    four_eyes: bool = False
+    """Whoever asked for the work may not approve it."""
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """After that it cannot be decided until somebody renews the question."""
     opened_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -136,17 +148,47 @@ class Gate(SiteTable, table=True):
 class Decision(SiteTable, table=True):
     """What a person decided. Rows are never changed or deleted: triggers see to it."""
 
+    __table_args__ = (UniqueConstraint("gate_id", "counts_for"),)
+
     id: int | None = Field(default=None, primary_key=True)
-    gate_id: str = Field(unique=True, foreign_key="gate.id")
+    gate_id: str = Field(foreign_key="gate.id", index=True)
     verdict: Verdict
     person_id: int = Field(foreign_key="person.id")
+    counts_for: int = Field(foreign_key="person.id")
+    """Whose vote it is: their own, or that of whoever delegated to them. Each has one at a gate."""
     person: str
     """Name and address as they were then."""
     digest: str
     reason: str
     withheld: list[str] = Field(default_factory=list, sa_type=JSON)
-    """Items of the gate that the person took out while approving the rest."""
+    """Items of the gate that stay while the rest goes: what this person took out, and those who approved before."""
     decided_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Delegation(SiteTable, table=True):
+    """Somebody else may decide in a person's place for a while."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    from_person: int = Field(foreign_key="person.id", index=True)
+    to_person: int = Field(foreign_key="person.id", index=True)
+    gate_name: str | None = None
+    """The kind of gate; None: all."""
+    until: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class GateEvent(SiteTable, table=True):
+    """What happened around a gate beside decisions. Rows are never changed or deleted."""
+
+    __tablename__ = "gate_event"
+
+    id: int | None = Field(default=None, primary_key=True)
+    gate_id: str = Field(foreign_key="gate.id", index=True)
+    kind: str
+    """`opened`, `superseded`, `reminded`, `expired`, `renewed`, `refused`."""
+    detail: str = ""
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
 class Execution(SiteTable, table=True):

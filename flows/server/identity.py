@@ -54,6 +54,17 @@ class Identities:
             require_same_origin(scope)
         return who
 
+    async def require(self, scope: Scope) -> SignedIn:
+        """Whoever sent a request.
+
+        Raises:
+            Refused: as `of`, and 401 for nobody.
+        """
+        who = await self.of(scope)
+        if who is None:
+            raise Refused(HTTPStatus.UNAUTHORIZED, "nobody is signed in")
+        return who
+
     def session_secret(self, scope: Scope) -> str | None:
         """What the session's cookie holds."""
         cookies = Headers(scope=scope).get("cookie")

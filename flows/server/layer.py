@@ -94,7 +94,7 @@ class _Layer:
         sight = Sight(prefect)
         self._checks = Checks(sight)
         self._deciding = Deciding(settings.gates, sight.client)
-        self._pages = Pages(settings.name, self._identities, self._deciding, settings.provider)
+        self._pages = Pages(settings.name, self._identities, self._deciding, settings.provider, self._note)
         self._log = structlog.get_logger().bind(layer=settings.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +106,7 @@ class _Layer:
             await self._prefect(scope, receive, send)  # its lifespan
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        own = scope["path"].startswith(OWN_PATHS)
+        own = scope["path"].removeprefix("/").partition("/")[0] in OWN_PATHS
         send = guarded(scope, send, OWN_PAGES if own else PREFECT_PAGES)
         who: SignedIn | None = None
         try:
@@ -117,9 +117,7 @@ class _Layer:
             if match is not None and match.row.check == Check.PUBLIC:
                 await self._prefect(scope, receive, send)
                 return
-            who = await self._identities.of(scope)
-            if who is None:
-                raise Refused(HTTPStatus.UNAUTHORIZED, "nobody is signed in")
+            who = await self._identities.require(scope)
             if match is None:
                 await self._to_pages(who, scope, receive, send)
             else:
@@ -162,9 +160,7 @@ class _Layer:
             scope, receive = with_body(scope, body, receive)
         await self._prefect(scope, receive, send)
 
-    async def _refuse(
-        self, refused: Refused, who: SignedIn | None, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _refuse(self, refused: Refused, who: SignedIn | None, scope: Scope, receive: Receive, send: Send) -> None:
         await self._note(refused, who, scope)
         if refused.status == HTTPStatus.UNAUTHORIZED and _is_navigation(scope):
             wanted = quote(scope["path"] if scope["method"] == "GET" else "/", safe="/")
@@ -176,18 +172,19 @@ class _Layer:
         who: SignedIn | None = None
         try:
             match = self._match(scope, "WS")
-            who = await self._identities.of(scope)
-            if who is None:
-                raise Refused(HTTPStatus.UNAUTHORIZED, "nobody is signed in")
-            if match is None or who.standing not in match.row.who:
-                raise Refused(HTTPStatus.FORBIDDEN, f"{who.name} ({who.standing.value}) may not open {scope['path']}")
-            await self._checks.apply(match.row.check, Asked(who, match.places, ""))
+            who = await self._identities.require(scope)
+            await self._admit(who, match, scope)
         except Refused as refused:
             await self._note(refused, who, scope)
             await receive()
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refused.reason[:120]})
             return
         await self._prefect(scope, _Watched(receive, lambda: self._still(who, scope)).receive, send)
+
+    async def _admit(self, who: SignedIn, match: Match | None, scope: Scope) -> None:
+        if match is None or who.standing not in match.row.who:
+            raise Refused(HTTPStatus.FORBIDDEN, f"{who.name} ({who.standing.value}) may not open {scope['path']}")
+        await self._checks.apply(match.row.check, Asked(who, match.places, ""))
 
     async def _still(self, who: SignedIn, scope: Scope) -> bool:
         """Whether whoever opened a websocket would be let in now."""
