@@ -17,7 +17,7 @@ COMMANDS: Final[Sections] = {
         "whoami": Lazy("cli.nouns.sign_in:whoami", "Show who you are at the registry and at the site."),
     },
     "What is in a benchmark": {
-        "cube": Lazy("cli.nouns.cube:app", "Cubes: check, register, list, show."),
+        "cube": Lazy("cli.nouns.cube:app", "Cubes: validate, test, register, list, show."),
         "model": Lazy("cli.nouns.model:app", "Models: register, check against a benchmark, list, show, results."),
         "benchmark": Lazy("cli.nouns.benchmark:app", "Benchmarks: register, submit, committee, policy, leaderboard."),
         "association": Lazy("cli.nouns.association:app", "A model's or dataset's place in a benchmark."),
@@ -38,6 +38,7 @@ COMMANDS: Final[Sections] = {
         "site": Lazy("cli.nouns.site:app", "Sites as the registry knows them: add, list, token."),
         "token": Lazy("cli.nouns.token:app", "Your tokens for the registry: issue, list, revoke."),
         "agent": Lazy("cli.nouns.agent:app", "A site's agent: init, start, status, stop, probe, people."),
+        "bundle": Lazy("cli.nouns.bundle:app", "Sites without a network: export, import, results, deliver, key."),
         "demo": Lazy("cli.demo:demo", "Three hospitals and a registry on this machine, every gate decided."),
         "exit-codes": Lazy("cli.nouns.exit_codes:exit_codes", "What each exit code means."),
     },

@@ -7,6 +7,8 @@ import typer
 
 from cli.connect import find, registry
 from cli.errors import InvalidInputError
+from cli.images import Logins, PlainHttp, pinned
+from cli.nouns.cube_by_hand import run_by_hand
 from cli.options import Json, noun
 from cli.output import (
     Column,
@@ -25,11 +27,17 @@ from cli.output import (
 if TYPE_CHECKING:
     from cubes.contract import Contract, Task
 
-app = noun("Cubes: check, register, list, show.")
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` at its root.")]
+app = noun("Cubes: validate, test, register, list, show.")
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` or `mlcube.yaml` at its root.")
+]
 Kind = Literal["data_preparator", "model", "metrics"]
 
 
+app.command("test")(run_by_hand)
+
+
+@app.command("validate")
 @app.command()
 def check(folder: Folder, *, as_json: Json = False) -> None:
     """Read a cube's contract as a site will, and say what was understood. Exit code 7: it cannot be used."""
@@ -67,6 +75,8 @@ def register(
         Path | None, typer.Option("--parameters", metavar="FILE", help="YAML that each step is given.")
     ] = None,
     description: Annotated[str, typer.Option("--description", help="Markdown for people.")] = "",
+    plain_http: PlainHttp = None,
+    logins: Logins = None,
     as_json: Json = False,
 ) -> None:
     """Pack a cube and register it: from now on its digest is what is approved and what runs."""
@@ -75,8 +85,8 @@ def register(
 
     found = _kind(folder, kind)
     values = {} if parameters is None else read_mapping(parameters)
-    with registry() as client:
-        pack = send_folder(client, folder, name)
+    with registry() as client, pinned(folder, plain_http, logins) as cube_folder:
+        pack = send_folder(client, cube_folder.folder, name)
         extra = None if files is None else send_folder(client, files, f"{name}'s additional files")
         cube = client.cubes.create(
             CubeCreate.model_validate(
@@ -142,6 +152,8 @@ def _explain(contract: "Contract", kind: str, pack: str, amount: str) -> None:
         "kind": kind,
         "container type": contract.container_type.value,
         "image": contract.image,
+        "its own files": _file_system(contract),
+        "before it runs": contract.container_type.unsupported or contract.unpinned,
         "Python packages": contract.requirements,
         "pack": f"{pack} ({amount})",
     }
@@ -152,6 +164,10 @@ def _explain(contract: "Contract", kind: str, pack: str, amount: str) -> None:
     if contract.metrics:
         say("")
         print_table(("metric", "title", "better", "range", "decomposable"), [_metric(m) for m in contract.metrics])
+
+
+def _file_system(contract: "Contract") -> str:
+    return "can be changed, and are as before in the next step" if contract.disposable_root else "read-only"
 
 
 def _task(name: str, task: "Task") -> list[str]:
