@@ -128,10 +128,12 @@ def _passed(decision: Decision) -> Decision:
 async def _rest(name: str, form: type[GateAnswer]) -> None:
     """Suspend. That this returns at all is not a decision: the caller looks again."""
     try:
-        await asuspend_flow_run(wait_for_input=form, key=f"{name}-{uuid4()}")
-    except ValidationError:
+        # Prefect takes lower-case letters, digits and dashes, and nothing else, in the keys of inputs.
+        await asuspend_flow_run(wait_for_input=form, key=f"{name.replace('_', '-')}-{uuid4()}")
+    except ValidationError as error:
+        if error.title != form.__name__:
+            raise
         # The run was set going without an answer, or with one that does not fit the form.
-        return
 
 
 def _form(shown: Shown, description: str) -> type[GateAnswer]:

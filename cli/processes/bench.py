@@ -1,9 +1,11 @@
 """A model owner's workbench: models against a benchmark's demo dataset, on the owner's own host."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
 from tempfile import mkdtemp
 from typing import Final
 
@@ -15,9 +17,12 @@ from api.client import RegistryClient
 from api.schemas.benchmarks import BenchmarkPublic, Compatibility
 from api.schemas.cubes import CubePublic, CubeRef, ModelPublic
 from cli import profiles
-from cli.processes.site_process import running_site
+from cli.processes.site_process import prefect_database, running_site
 from flows.compatibility import CompatibilityOrder
+from flows.server.databases import drop_prefect_database
 
+DATABASE_VARIABLE: Final = "ASSAY_BENCH_DATABASE_URL"
+"""A PostgreSQL to use for the time of the check; an embedded one when it is not set."""
 _LOOK_EVERY_S: Final = 0.2
 
 
@@ -36,15 +41,22 @@ def check_models(
         For each model what was measured, or why nothing was.
     """
     orders = [_order(client, benchmark, model) for model in models]
+    url, token = profiles.current().registry()
     folder = Path(mkdtemp(prefix="assay-bench-"))
+    settings = SiteSettings(
+        site=f"workbench-{token_hex(4)}",
+        registry_url=url,
+        start_evaluations=False,
+        prefect_database_url=os.environ.get(DATABASE_VARIABLE),
+    )
     try:
-        url, token = profiles.current().registry()
-        settings = SiteSettings(site="workbench", registry_url=url, start_evaluations=False)
         home = create_home(folder / "home", settings, token)
         tell("starting the workbench")
         with running_site(home.path, with_registry=False) as running:
             return _run_all(running.site, orders, tell)
     finally:
+        if settings.prefect_database_url is not None:
+            drop_prefect_database(settings.prefect_database_url, prefect_database(settings.site))
         shutil.rmtree(folder, ignore_errors=True)
 
 

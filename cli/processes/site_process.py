@@ -62,7 +62,7 @@ def running_site(path: Path, *, with_registry: bool = True) -> Iterator[RunningS
             services,
             home.path,
             database_url=settings.prefect_database_url,
-            database=f"prefect_{settings.site.replace('-', '_').replace('.', '_')}",
+            database=prefect_database(settings.site),
             port=settings.prefect_port,
         )
         write_private(home.prefect_url_file, prefect_url + "\n")
@@ -70,6 +70,11 @@ def running_site(path: Path, *, with_registry: bool = True) -> Iterator[RunningS
         _require_probe(site)
         _start_loops(services, site, prefect_url, with_registry=with_registry)
         yield RunningSite(site, prefect_url)
+
+
+def prefect_database(site: str) -> str:
+    """The name of a site's database for Prefect: several sites may share a PostgreSQL."""
+    return "prefect_" + site.replace("-", "_").replace(".", "_")
 
 
 def _require_probe(site: Site) -> None:

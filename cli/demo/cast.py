@@ -1,0 +1,44 @@
+"""Who plays: parties and the people who act for them. Each has an environment of their own, as on a machine of their own."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Actor:
+    """Somebody who types commands."""
+
+    email: str
+    name: str
+    party: str
+    environment: dict[str, str] = field(default_factory=dict)
+    """What tells `assay` which registry, which site and whose token."""
+
+    def exports(self) -> str:
+        """The same for a person's own shell."""
+        return "\n".join(f"export {name}={value}" for name, value in sorted(self.environment.items()))
+
+
+@dataclass(slots=True)
+class Hospital:
+    """One site with its people: an operator who starts work; a data owner who decides, and acts at the registry too."""
+
+    name: str
+    title: str
+    cases: int
+    raw: Path
+    home: Path
+    operator: Actor
+    owner: Actor
+
+
+def actor(name: str, party: str, domain: str, **environment: str) -> Actor:
+    """Somebody named by their role: this is a demonstration, and nobody real."""
+    local = name.lower().replace(" ", "-")
+    return Actor(email=f"{local}@{domain}.example", name=f"{name} ({party})", party=party, environment=environment)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything that names a registry, a site or somebody's token."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}

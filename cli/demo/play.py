@@ -1,0 +1,94 @@
+"""The demonstration from its first curtain to its last."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from cli.demo.cast import actor
+from cli.demo.decide import Decider
+from cli.demo.federation import Federation
+from cli.demo.setting import Setting, fresh_folder, raise_registry, split_data, wait_for_registry
+from cli.demo.stage import Stage
+from cli.demo.story import MODELS, Story
+from cli.demo.summary import write_summary
+from flows.server.postgres import EmbeddedPostgres
+
+_STAY: Final = "Everything runs until Ctrl-C."
+_WIDE: Final = 140
+"""Columns where nobody looks at a screen."""
+
+
+def play(folder: Path, *, by_hand: bool, stay: bool) -> None:
+    """Play it.
+
+    Raises:
+        CliError: something did not go as it should; all processes have ended.
+    """
+    begun = time.monotonic()
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE)
+    stage = Stage(console, by_hand=by_hand)
+    fresh_folder(folder)
+    environments = folder.parent / "environments"
+    environments.mkdir(exist_ok=True)
+    console.print(Text(f"One registry and three hospitals, on this machine, below {str(folder)!r}.", style="bold"))
+    with EmbeddedPostgres(folder / "postgres") as postgres, Federation(folder) as federation:
+        setting = Setting(folder, federation, postgres.url("postgres"), environments)
+        setting.model_owners = {name: actor("Model owner", name.replace("-", " ").title(), name) for name in MODELS}
+        decider = Decider(stage)
+        _play_all(stage, setting, Story(stage, setting, decider))
+        summary = write_summary(stage, setting, decider)
+        console.print()
+        console.print(Text(f"{time.monotonic() - begun:.0f} s. The same story as data: {summary!s}", style="bold"))
+        if stay:
+            _stay(console, setting)
+
+
+def _play_all(stage: Stage, setting: Setting, story: Story) -> None:
+    with stage.phase("A federation comes up: a registry, three hospitals, their people"):
+        raise_registry(stage, setting)
+        split_data(setting)
+        wait_for_registry(stage, setting)
+        with stage.aside(
+            "The administrator takes in a committee, two model labs and three hospitals, with their people."
+        ):
+            story.admit_everybody()
+        with stage.aside("Each hospital opens its site: a folder, two people, an agent, a Prefect server of its own."):
+            story.open_sites()
+    with stage.phase("A committee defines the task; the platform administrator approves it"):
+        story.define_the_benchmark()
+    with stage.phase("Hospitals prepare their data; data owners let digests and statistics go"):
+        story.prepare_datasets()
+    with stage.phase("Model owners bring models; the committee approves each"):
+        story.bring_models()
+        story.associate_models()
+    with stage.phase("Hospitals join; the committee approves their datasets"):
+        story.associate_datasets()
+    with stage.phase("Models travel to the hospitals and run there, after data owners let them"):
+        story.run_models()
+    with stage.phase("Data owners look at each number before it leaves"):
+        story.release_results()
+    with stage.phase("The committee publishes"):
+        story.publish()
+    with stage.phase("What left each hospital, who allowed it, and the proof"):
+        story.prove()
+
+
+def _stay(console: Console, setting: Setting) -> None:
+    console.print(Text(f"\n{_STAY} Prefect's pages:", style="bold"))
+    console.print(Text(f"    Registry          {setting.registry_prefect}"))
+    for hospital in setting.hospitals:
+        address = (hospital.home / "prefect.url").read_text(encoding="utf-8").strip().removesuffix("/api")
+        console.print(Text(f"    {hospital.title:<17} {address}"))
+    console.print(Text("Act as somebody, in another terminal:"))
+    for person in (setting.chair, setting.hospitals[0].owner):
+        console.print(Text(f"\n    # {person.name}\n" + person.exports()), soft_wrap=True)
+    try:
+        while True:
+            time.sleep(1)
+            setting.federation.require_alive()
+    except KeyboardInterrupt:
+        console.print(Text("\nEnding all processes."))

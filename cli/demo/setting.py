@@ -1,0 +1,142 @@
+"""The setting: the federation's folder, its processes, its people. From here on everybody types commands."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from agents.environments import EnvironmentCache
+from cli.demo.cast import Actor, Hospital, actor
+from cli.demo.federation import Federation, free_port
+from cli.demo.stage import Stage
+from cli.errors import ConflictError
+from cli.processes.bench import DATABASE_VARIABLE
+from cubes.breast_fna.split import hospital_exports
+from flows.server.databases import ensure_prefect_database
+
+REFERENCE: Final = Path(__file__).parents[2] / "cubes" / "breast_fna"
+_MARK: Final = ".assay-demo"
+_DATA: Final = "sklearn/datasets/data/breast_cancer.csv"
+
+
+@dataclass(slots=True)
+class Setting:
+    """Everything that is there before anybody registers anything."""
+
+    folder: Path
+    federation: Federation
+    postgres_url: str
+    environments: Path
+    registry_url: str = ""
+    registry_prefect: str = ""
+    administrator: Actor = field(default_factory=lambda: actor("Platform administrator", "Registry", "federation"))
+    chair: Actor = field(default_factory=lambda: actor("Committee chair", "Committee", "committee"))
+    member: Actor = field(default_factory=lambda: actor("Committee member", "Committee", "committee"))
+    model_owners: dict[str, Actor] = field(default_factory=dict)
+    hospitals: list[Hospital] = field(default_factory=list)
+
+    def everybody(self) -> list[Actor]:
+        """All who have an account at the registry."""
+        owners = [hospital.owner for hospital in self.hospitals]
+        return [self.administrator, self.chair, self.member, *self.model_owners.values(), *owners]
+
+
+def fresh_folder(folder: Path) -> Path:
+    """An empty folder of the demonstration's own.
+
+    Raises:
+        ConflictError: there is something else in it.
+    """
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / _MARK).exists():
+            raise ConflictError(f"{str(folder)!r} holds something else: choose another --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+    return folder
+
+
+def raise_registry(stage: Stage, setting: Setting) -> None:
+    """A registry with its first administrator, and its process."""
+    data = setting.folder / "registry"
+    administrator = setting.administrator
+    port, prefect_port = free_port(), free_port()
+    setting.registry_url = f"http://127.0.0.1:{port}"
+    setting.registry_prefect = f"http://127.0.0.1:{prefect_port}"
+    words = ["registry", "init", "--data", str(data), "--administrator", administrator.email]
+    made = stage.play_for_data(
+        administrator, *words, "--name", administrator.name, "--organization", "federation", "--title", "Federation"
+    )
+    administrator.environment.update(ASSAY_REGISTRY_URL=setting.registry_url, ASSAY_TOKEN=made["token"])
+    ensure_prefect_database(setting.postgres_url, "prefect_registry")
+    setting.federation.start(
+        "registry",
+        *("registry", "start", "--data", str(data), "--port", str(port), "--prefect-port", str(prefect_port)),
+        ASSAY_REGISTRY_PREFECT_DATABASE_URL=setting.postgres_url,
+    )
+
+
+def wait_for_registry(stage: Stage, setting: Setting) -> None:
+    def answers() -> bool:
+        setting.federation.require_alive()
+        return stage.succeeds(setting.administrator, "registry", "status")
+
+    stage.wait("the registry starts", answers)
+
+
+def split_data(setting: Setting) -> None:
+    """Three hospitals' exports of real cases; the file with the cases comes with scikit-learn, in the models' environment."""
+    environment = EnvironmentCache(setting.environments).get(REFERENCE / "models" / "sklearn" / "requirements.lock")
+    if environment is None:
+        raise ConflictError("the models' list of packages is empty: the cases come with scikit-learn")
+    [cases] = environment.glob(f"lib/python3*/site-packages/{_DATA}")
+    for hospital in hospital_exports(cases, setting.folder / "exports"):
+        domain = hospital.name
+        setting.hospitals.append(
+            Hospital(
+                name=hospital.name,
+                title=hospital.title,
+                cases=hospital.cases,
+                raw=hospital.folder,
+                home=setting.folder / "sites" / hospital.name,
+                operator=actor("Operator", hospital.title, domain),
+                owner=actor("Data owner", hospital.title, domain),
+            )
+        )
+
+
+def admit(stage: Stage, setting: Setting, organizations: dict[str, tuple[str, list[Actor]]]) -> None:
+    """The administrator takes organizations and their people in; each gets a token of their own."""
+    for name, (title, people) in organizations.items():
+        stage.play(setting.administrator, "organization", "add", name, "--title", title)
+        for person in people:
+            words = ("user", "add", person.email, "--name", person.name, "--organization", name)
+            made = stage.play_for_data(setting.administrator, *words)
+            person.environment.update(
+                ASSAY_REGISTRY_URL=setting.registry_url,
+                ASSAY_TOKEN=made["token"],
+                ASSAY_ENVIRONMENTS=str(setting.environments),
+            )
+            person.environment[DATABASE_VARIABLE] = setting.postgres_url
+
+
+def open_site(stage: Stage, setting: Setting, hospital: Hospital, *more: str) -> None:
+    """A hospital's site: known to the registry, a folder of its own, people of its own, an agent."""
+    administrator = setting.administrator
+    words = ("site", "add", hospital.name, "--title", hospital.title, "--organization", hospital.name)
+    stage.play(administrator, *words)
+    token: dict[str, Any] = stage.play_for_data(administrator, "site", "token", hospital.name)
+    hospital.operator.environment.update(ASSAY_SITE_HOME=str(hospital.home))
+    hospital.owner.environment.update(ASSAY_SITE_HOME=str(hospital.home))
+    stage.play(
+        hospital.operator,
+        *("agent", "init", "--registry", setting.registry_url, "--site", hospital.name),
+        *("--set", "poll_s=0.5", "--set", "heartbeat_s=10", "--set", f'prefect_database_url="{setting.postgres_url}"'),
+        *more,
+        typed=token["secret"] + "\n",
+    )
+    for person, role in ((hospital.owner, "data_owner"), (hospital.operator, "operator")):
+        added = ("agent", "people", "add", person.email, "--name", person.name, "--role", role)
+        person.environment["ASSAY_SITE_TOKEN"] = stage.play_for_data(hospital.operator, *added)["token"]
+    environment = {"ASSAY_SITE_HOME": str(hospital.home), "ASSAY_ENVIRONMENTS": str(setting.environments)}
+    setting.federation.start(hospital.name, "agent", "start", **environment)

@@ -1,0 +1,234 @@
+"""The stage: plays commands as the people who type them, shows what they see, and keeps the story for the summary."""
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from cli import errors
+from cli.demo.cast import Actor, clean_environment
+from cli.demo.federation import command as assay
+from cli.errors import FailedError, TimedOutError
+
+_LONGEST_WAIT_S: Final = 300.0
+_LOOK_EVERY_S: Final = 0.2
+_SHOWN_LINES: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One command and how it ended."""
+
+    actor: str
+    command: str
+    code: int
+    output: str
+
+
+@dataclass(slots=True)
+class Phase:
+    title: str
+    seconds: float = 0.0
+    commands: list[Played] = field(default_factory=list)
+
+
+class Stage:
+    """Where the story is played.
+
+    Commands run through the same entry point as from a shell, in this process, under the actor's environment: a Python
+    start for each of them would be most of the demonstration's time.
+    """
+
+    def __init__(self, console: Console, *, by_hand: bool = False) -> None:
+        self.console, self.by_hand = console, by_hand
+        self.phases: list[Phase] = []
+        self._quiet = False
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        """A chapter: its heading, its commands, its time."""
+        phase = Phase(title)
+        self.phases.append(phase)
+        self.console.print()
+        self.console.print(Text(f" {len(self.phases)}  {title} ", style="bold reverse"))
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            phase.seconds = round(time.monotonic() - begun, 1)
+            self.console.print(Text(f"    {phase.seconds} s", style="dim"))
+
+    def tell(self, text: str) -> None:
+        self.console.print(Text(f"    {text}", style="italic"))
+
+    @contextmanager
+    def aside(self, told: str) -> Iterator[None]:
+        """Commands that are told of in a sentence; the summary has each."""
+        self.tell(told)
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    def gate(self, question: str) -> None:
+        """A flow rests: somebody is asked."""
+        self.console.print(Text(f"    GATE  {question}", style="bold yellow"))
+
+    def hand_over(self, actor: Actor, *commands: Sequence[str]) -> None:
+        """Tell the reader what to type, as whom."""
+        self.console.print(Text(f"    You are {actor.name}. In another terminal:", style="bold magenta"))
+        for line in actor.exports().splitlines():
+            self.console.print(Text(f"        {line}"), soft_wrap=True)
+        for words in commands:
+            self.console.print(Text(f"        {_assay()} {shlex.join(words)}"), soft_wrap=True)
+
+    def play(self, actor: Actor, *words: str, show: bool = False, typed: str = "") -> str:
+        """Let somebody type a command, and what it asks for.
+
+        Raises:
+            FailedError: it ended with another code than 0; with what it said.
+        """
+        command = shlex.join(("assay", *words))
+        self._announce(actor, command)
+        played = self._run(actor, words, command, typed)
+        self._keep(played)
+        if show:
+            self.show(played.output)
+        return played.output
+
+    def play_for_data(self, actor: Actor, *words: str) -> Any:
+        """Let somebody type a command whose answer is needed, a secret perhaps: it is not shown.
+
+        Raises:
+            FailedError: it ended with another code than 0; with what it said.
+        """
+        command = shlex.join(("assay", *words))
+        self._announce(actor, command)
+        played = self._run(actor, (*words, "--json"), command)
+        self._keep(replace(played, output="" if played.code == 0 else played.output))
+        return json.loads(played.output)
+
+    def succeeds(self, actor: Actor, *words: str) -> bool:
+        """Whether a command ends with 0; nothing is shown."""
+        return self._run(actor, words, "").code == 0
+
+    def ask(self, actor: Actor, *words: str) -> Any:
+        """The same question as a program asks it: nothing is shown, the answer is data."""
+        played = self._run(actor, (*words, "--json"), shlex.join(("assay", *words, "--json")))
+        if played.code != 0:
+            raise FailedError(f"{played.command!r} of {actor.name} ended with {played.code}: {played.output.strip()}")
+        return json.loads(played.output)
+
+    def play_together(self, parts: Sequence[tuple[Actor, Sequence[str]]]) -> None:
+        """Let several people type a long command at the same time, each in a process of their own.
+
+        Raises:
+            FailedError: one of them ended with another code than 0.
+        """
+        for actor, words in parts:
+            self._announce(actor, shlex.join(("assay", *words)))
+        running = [(actor, words, _process(actor, words)) for actor, words in parts]
+        self.wait("working", lambda: all(process.poll() is not None for _, _, process in running))
+        for actor, words, process in running:
+            out, err = process.communicate()
+            self._keep(Played(actor.name, shlex.join(("assay", *words)), process.returncode, out or err))
+            self.show(out)
+
+    def wait(self, what: str, look: Callable[[], Any], *, progress: Callable[[], str] | None = None) -> Any:
+        """Wait for something that others have to do, and show how far it is.
+
+        Raises:
+            TimedOutError: it did not happen in five minutes.
+        """
+        end = time.monotonic() + _LONGEST_WAIT_S
+        with self.console.status(Text(f"    {what}", style="dim")) as status:
+            while not (found := look()):
+                if time.monotonic() > end:
+                    raise TimedOutError(f"{what}: did not happen in {_LONGEST_WAIT_S:.0f} s")
+                if progress is not None:
+                    status.update(Text(f"    {what} {progress()}", style="dim"))
+                time.sleep(_LOOK_EVERY_S)
+        return found
+
+    def show(self, output: str) -> None:
+        """What a command printed, set in."""
+        lines = output.rstrip().splitlines()
+        for line in lines[:_SHOWN_LINES]:
+            self.console.print(Text(f"        {line}"), no_wrap=True, overflow="ellipsis")
+        if len(lines) > _SHOWN_LINES:
+            self.console.print(Text(f"        ... {len(lines) - _SHOWN_LINES} more lines", style="dim"))
+
+    def _announce(self, actor: Actor, command: str) -> None:
+        if self._quiet:
+            return
+        line = Text(f"    {actor.name}", style="cyan")
+        line.append(f"  $ {command.replace(str(Path.cwd()) + '/', '')}", style="bold")
+        self.console.print(line, no_wrap=True, overflow="ellipsis")
+
+    def _keep(self, played: Played) -> None:
+        self.phases[-1].commands.append(played)
+        if played.code != 0:
+            raise FailedError(f"{played.command!r} of {played.actor} ended with {played.code}: {played.output.strip()}")
+
+    def _run(self, actor: Actor, words: Sequence[str], command: str, typed: str = "") -> Played:
+        out, err, before = io.StringIO(), io.StringIO(), sys.stdin
+        wanted = {**clean_environment(), "COLUMNS": "130", **actor.environment}
+        with _environment(wanted), redirect_stdout(out), redirect_stderr(err):
+            sys.stdin = io.StringIO(typed)
+            try:
+                code = _call(list(words))
+            finally:
+                sys.stdin = before
+        return Played(actor.name, command, code, out.getvalue() + (err.getvalue() if code else ""))
+
+
+def _process(actor: Actor, words: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        assay(words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**clean_environment(), **actor.environment, "COLUMNS": "110"},
+    )
+
+
+def _call(words: list[str]) -> int:
+    from cli.main import app
+
+    try:
+        app(words)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception as error:  # noqa: BLE001 - as the entry point does it
+        return int(errors.report(error))
+    return 0
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _assay() -> str:
+    """How the reader calls this very installation."""
+    return str(Path(sys.executable).with_name("assay"))
