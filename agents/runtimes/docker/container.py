@@ -1,6 +1,5 @@
 """From a step request to what the engine is told: one container, hardened, with nothing left to the engine's defaults."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,14 +8,21 @@ from docker.types import DeviceRequest, HostConfig, LogConfig, Mount, Ulimit
 
 from agents.runtimes.docker.settings import DockerSettings
 from agents.runtimes.protocol import MIB, RuntimeSetupError, StepRequest
-from agents.runtimes.surroundings import CUBE, ENVIRONMENT, SCRATCH, checked_volumes, gpus_of, task_environment
+from agents.runtimes.surroundings import (
+    CUBE,
+    ENVIRONMENT,
+    SCRATCH,
+    checked_volumes,
+    folder_environment,
+    gpus_of,
+    image_environment,
+    shared_memory_of,
+)
 from cubes.contract import ContainerType, Task
 
 SITE_LABEL: Final = "assay.site"
 KEY_LABEL: Final = "assay.key"
 API_VERSION: Final = "1.41"
-_SEARCH: Final = "/usr/local/bin:/usr/bin:/bin"
-_SIZE: Final = re.compile(r"([0-9]+)([bkmg]?)b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ def step_container(request: StepRequest, settings: DockerSettings, around: Aroun
 
 def _host_config(request: StepRequest, settings: DockerSettings, mounts: list[Mount]) -> HostConfig:
     task, limits = request.cube.contract.tasks[request.task], request.limits
-    shm = min(_size(task.run_args.shm_size) or settings.shm_mib * MIB, limits.memory_bytes)
+    shm = shared_memory_of(task, at_least=settings.shm_mib * MIB, at_most=limits.memory_bytes)
     return HostConfig(
         API_VERSION,
         network_mode="none",
@@ -106,15 +112,7 @@ def _mount(path: Path, target: str, *, writable: bool = False) -> Mount:
 
 
 def _environment(task: Task, around: Around, *, folder: bool) -> dict[str, str]:
-    own = {"HOME": SCRATCH, "TMPDIR": SCRATCH}
-    if not folder:
-        return own | task_environment(task)
-    packages = [] if around.environment is None else sorted(around.environment.glob("lib/python*/site-packages"))
-    if around.environment is None or not packages:
-        return task_environment(task) | own | {"PYTHONPATH": "", "PATH": _SEARCH}
-    # By path: the environment's own Python may lie elsewhere in the image than here.
-    inside = [f"{ENVIRONMENT}/{found.relative_to(around.environment).as_posix()}" for found in packages]
-    return task_environment(task) | own | {"PYTHONPATH": ":".join(inside), "PATH": f"{ENVIRONMENT}/bin:{_SEARCH}"}
+    return folder_environment(task, around.environment) if folder else image_environment(task, {})
 
 
 def _gpus(task: Task, settings: DockerSettings) -> list[DeviceRequest] | None:
@@ -129,9 +127,3 @@ def _gpus(task: Task, settings: DockerSettings) -> list[DeviceRequest] | None:
     if asked.startswith("device="):
         return [DeviceRequest(device_ids=asked.removeprefix("device=").split(","), capabilities=capabilities)]
     return [DeviceRequest(count=-1 if asked == "all" else gpus_of(task), capabilities=capabilities)]
-
-
-def _size(text: str | int | None) -> int | None:
-    """A size as Docker writes it: 64m, 8g, or bytes."""
-    found = _SIZE.fullmatch(str(text)) if text is not None else None
-    return None if found is None else int(found[1]) << {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]

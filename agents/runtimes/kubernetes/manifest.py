@@ -13,15 +13,21 @@ from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.template import COMPONENT, STEP
 from agents.runtimes.kubernetes.volumes import StepVolumes
 from agents.runtimes.protocol import MIB, RuntimeSetupError, StepRequest
-from agents.runtimes.surroundings import CUBE, ENVIRONMENT, SCRATCH, checked_volumes, gpus_of, task_environment
+from agents.runtimes.surroundings import (
+    CUBE,
+    ENVIRONMENT,
+    checked_volumes,
+    folder_environment,
+    gpus_of,
+    image_environment,
+    shared_memory_of,
+)
 from cubes.contract import ContainerType, Contract, Task
 
 SITE_LABEL: Final = "assay/site"
 TASK_LABEL: Final = "assay/task"
 KEY_ANNOTATION: Final = "assay/key"
 _BY_DIGEST: Final = re.compile(r"\S+@sha256:[0-9a-f]{64}")
-_SIZE: Final = re.compile(r"(\d+)\s*([bkmg]?)b?", re.IGNORECASE)
-_SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TAKEN: Final = (CUBE, ENVIRONMENT)
 
 
@@ -122,17 +128,9 @@ def _program(contract: Contract, task: Task) -> dict[str, Any]:
 
 
 def _environment(contract: Contract, task: Task, around: Around) -> dict[str, str]:
-    own = {"HOME": SCRATCH, "TMPDIR": SCRATCH}
-    if contract.container_type != ContainerType.FOLDER:
-        return own | task_environment(task)
-    packages = [] if around.environment is None else sorted(around.environment.glob("lib/python*/site-packages"))
-    if around.environment is not None and packages:
-        # By path and by interpreter: the environment's own Python may lie elsewhere in the image than here.
-        inside = [f"{ENVIRONMENT}/{found.relative_to(around.environment).as_posix()}" for found in packages]
-        own |= {"PYTHONPATH": ":".join(inside), "PATH": f"{ENVIRONMENT}/bin:{_SEARCH}"}
-    else:
-        own |= {"PYTHONPATH": "", "PATH": _SEARCH}
-    return task_environment(task) | own
+    if contract.container_type == ContainerType.FOLDER:
+        return folder_environment(task, around.environment)
+    return image_environment(task, {})
 
 
 def _volumes(request: StepRequest, settings: KubernetesSettings, around: Around) -> StepVolumes:
@@ -160,13 +158,7 @@ def _resources(request: StepRequest, task: Task, settings: KubernetesSettings) -
 
 
 def _limit_scratch(pod: dict[str, Any], request: StepRequest, task: Task, settings: KubernetesSettings) -> None:
-    shm = min(_size(task.run_args.shm_size) or settings.shm_mib * MIB, request.limits.memory_bytes)
+    shm = shared_memory_of(task, at_least=settings.shm_mib * MIB, at_most=request.limits.memory_bytes)
     sizes = {"scratch": f"{settings.scratch_mib}Mi", "shm": str(shm)}
     for volume in pod["volumes"]:
         volume["emptyDir"] = {**volume["emptyDir"], "sizeLimit": sizes[volume["name"]]}
-
-
-def _size(text: str | int | None) -> int | None:
-    """A size as Docker writes it: 64m, 8g, or bytes."""
-    found = _SIZE.fullmatch(str(text)) if text is not None else None
-    return None if found is None else int(found[1]) << {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]

@@ -22,7 +22,7 @@ from agents.errors import NotClearedError
 from agents.home import SiteSettings, create_home
 from agents.runtimes.protocol import StepRequest
 from agents.site import Site
-from agents.store import outbox
+from agents.store import clearance, outbox
 from agents.store.tables import OutboxItem, OutboxState
 from api.client import RegistryClient
 from api.schemas.border import ExecutionEvent, ExecutionState, PayloadKind, Step
@@ -310,12 +310,11 @@ class TestResults:
         """Each payload passes the same last look as before it goes over a network."""
         _enqueue(lonely, 1)
         _enqueue(lonely, 2)
-        looked = results.clear
 
         def clear(session: Session, item: OutboxItem) -> object:
             if item.idempotency_key == "event-key-1":
                 raise NotClearedError("no person decided to let it go")
-            return looked(session, item)
+            return clearance.clear(session, item)
 
         monkeypatch.setattr(results, "clear", clear)
         manifest = export_results(lonely, tmp_path / "results.bundle", own)

@@ -89,7 +89,7 @@ class TestRegister:
         images.push(_release("second\n"))
         ref = CubeRef.model_validate({name: made.json[name] for name in CubeRef.model_fields})
         with registry.client("mel") as client:
-            store = CubeStore(tmp_path / "cubes", lambda digest, target: client.blobs.download(digest, target) and None)
+            store = CubeStore(tmp_path / "cubes", client.blobs.download)
             bundle = store.bundle(ref)
         assert bundle.pack_digest == made.json["pack_digest"]
         assert bundle.contract.reference.digest == first.digest

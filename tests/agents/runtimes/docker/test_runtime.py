@@ -5,8 +5,10 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from docker.types import HostConfig
 
 from agents.images.cube_images import CubeImages
 from agents.runtimes.docker.engine import Engine, Said
@@ -47,7 +49,7 @@ class TestProbe:
     ) -> None:
         from agents.runtimes.docker import container  # noqa: PLC0415 - what is changed for this test alone
 
-        real = container.HostConfig
+        real = HostConfig
         monkeypatch.setattr(container, "HostConfig", lambda version, **known: real(version, **{**known, **weakened}))
         if "network_mode" in weakened:
             original = container.step_container
@@ -135,7 +137,7 @@ class TestLimits:
         runtime: DockerRuntime,
         request_for: RequestFor,
         command: str,
-        limits: dict[str, float],
+        limits: dict[str, Any],
         error: ErrorClass,
     ) -> None:
         outcome = await runtime.run(replace(request_for(command), limits=replace(LIMITS, **limits)))
@@ -145,7 +147,7 @@ class TestLimits:
         request = replace(request_for("echo started; sleep 600"), limits=Limits(deadline_s=600))
         started = asyncio.Event()
         loop = asyncio.get_running_loop()
-        told = replace(request, tell=lambda _line: loop.call_soon_threadsafe(started.set))
+        told = replace(request, tell=lambda _line: (loop.call_soon_threadsafe(started.set), None)[1])
         running = asyncio.create_task(runtime.run(told))
         await asyncio.wait_for(started.wait(), 60)
         running.cancel()

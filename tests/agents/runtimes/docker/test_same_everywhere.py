@@ -18,7 +18,7 @@ from cubes.contract import TaskName, load_contract
 from tests.agents.runtimes.docker.conftest import LIMITS
 from tests.agents.runtimes.kubernetes.places import Place, place_in
 from tests.clusters import CLAIM, DENY, Registry, namespace
-from tests.small_images import make_image, programs, push
+from tests.small_images import Entry, make_image, programs, push
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 SCRIPT = b"""#!/bin/sh
@@ -54,7 +54,7 @@ tasks:
 def image(engine_registry: Registry) -> str:
     layer = programs("sh", "cat", "mkdir", "sha256sum", "sort")
     # Whoever runs it may write to the root folder: an engine keeps the image's owners.
-    script = [(".", {"type": b"5", "mode": 0o1777}, b""), ("run.sh", {"mode": 0o755}, SCRIPT)]
+    script: list[Entry] = [(".", {"type": b"5", "mode": 0o1777}, b""), ("run.sh", {"mode": 0o755}, SCRIPT)]
     script.append(("marks", {"mode": 0o666}, b"of the image\n"))
     process = {"Entrypoint": ["/run.sh"], "Env": ["PATH=/bin", "OF_THE_IMAGE=a"]}
     return str(push(make_image(layer, script, process=process), engine_registry.host, f"same-{uuid4().hex[:8]}"))
