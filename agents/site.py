@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from agents.attempts import abandoned, keys_under_way
@@ -36,6 +37,13 @@ from cubes.contract import Contract, Task
 from cubes.image_reference import ImageReference
 
 HOME_VARIABLE = "ASSAY_SITE_HOME"
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A runtime that holds a connection."""
+
+    def close(self) -> None: ...
 
 
 class Slots:
@@ -273,6 +281,9 @@ class Site:
     def close(self) -> None:
         if "border" in self.__dict__:
             self.border.close()
+        runtime = self.__dict__.get("runtime")
+        if isinstance(runtime, Closable):
+            runtime.close()
         self.store.close()
 
 
