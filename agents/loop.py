@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from agents.asking import ask_for_executions, ask_for_releases
 from agents.errors import StepFailedError
-from agents.prefect_api import MISSING, PrefectApi, PrefectError
+from agents.prefect_api import MISSING, PrefectApi
 from agents.site import Site
 from agents.store import gates, jobs, outbox
 from agents.store.changes import Changes
@@ -117,29 +117,31 @@ class LocalLoop:
         self.ticker = Ticker("local", 0.05, self.tick)
 
     def tick(self) -> None:
-        """One round, unless nothing has changed since the last one.
+        """One round, unless nothing has changed since the last one. Each part has its turn, whatever another meets.
 
         Raises:
-            agents.errors.PrefectError: the site's Prefect server did not answer.
+            agents.errors.AgentError: the first problem that a part met.
         """
         look = time.monotonic() >= self._next_look
         if not (self._changes.seen() or self._unfinished or look):
             return
         self._unfinished = True  # until this round is through
-        woken = self._wake_decided()
+        parts = [self._wake_decided, self._ask, self._start_jobs]
+        if look:
+            self._next_look = time.monotonic() + _LOOK_AT_RUNS_S
+            parts.append(self._look_at_runs)
+        self._unfinished = not _each(lambda part: part(), parts)
+
+    def _ask(self) -> bool:
         if self._site.settings.start_evaluations:
             ask_for_executions(self._site)
         ask_for_releases(self._site)
-        self._start_jobs()
-        if look:
-            self._look_at_runs()
-            self._next_look = time.monotonic() + _LOOK_AT_RUNS_S
-        self._unfinished = not woken
+        return True
 
-    def _start_jobs(self) -> None:
+    def _start_jobs(self) -> bool:
         with self._site.store.read() as session:
             waiting = jobs.to_start(session)
-        _each(self._start, waiting)
+        return _each(self._start, waiting)
 
     def _start(self, job: Job) -> bool:
         flow_run = self._prefect.create_flow_run(
@@ -171,11 +173,11 @@ class LocalLoop:
             self._nudge(gate.flow_run_id)
         return awake
 
-    def _look_at_runs(self) -> None:
+    def _look_at_runs(self) -> bool:
         """Jobs whose flow run ended without saying so: cancelled by a person in Prefect's pages, crashed, or lost."""
         with self._site.store.read() as session:
             started = [job for job in jobs.live_jobs(session) if job.flow_run_id is not None]
-        _each(self._look_at, started)
+        return _each(self._look_at, started)
 
     def _look_at(self, job: Job) -> bool:
         kind, name = self._prefect.state(job.flow_run_id or "")
@@ -189,14 +191,14 @@ def _each(act: Callable[[_T], bool], items: Iterable[_T]) -> bool:
     """Act on each, whatever happens with the others; whether all went well.
 
     Raises:
-        agents.errors.PrefectError: the first that was met, after the last was tried.
+        Exception: the first that was met, after the last was tried.
     """
-    problem: PrefectError | None = None
+    problem: Exception | None = None
     done = True
     for item in items:
         try:
             done = act(item) and done
-        except PrefectError as error:
+        except Exception as error:  # noqa: BLE001 - raised below, once the others had their turn
             problem = problem or error
     if problem is not None:
         raise problem

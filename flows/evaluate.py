@@ -13,14 +13,14 @@ from agents.site import Site, current_site
 from agents.store.datasets import dataset_by_registration
 from agents.store.executions import begin_step, end_step, save_score
 from agents.store.tables import Dataset, Execution, Job, Score
-from api.schemas.border import ErrorClass, Step
+from api.schemas.border import ErrorClass, ProbeOutcome, Step
 from api.schemas.records import BenchmarkWork, DatasetWork
 from api.storage.columns import now
 from cubes.digests import short, tag_non_finite
 from flows.describe import describe_evaluation
 from flows.gates import hold
 from flows.job_runs import SiteGateBook, report, run_job, set_outcome
-from flows.pipeline import Prepared, evaluate, infer, predictions_are_whole, verify
+from flows.pipeline import Prepared, evaluate, infer, predictions_are_whole, verify, weaker_probe
 
 GATE = "run_models"
 
@@ -96,7 +96,7 @@ async def execution(unit: Unit, label: str) -> None:
     except Exception as error:
         _end(site, row, error=ErrorClass.INTERNAL, message=f"{type(error).__name__}: {error}")
         raise
-    score = _score(site, unit, dataset, metrics)
+    score = _score(unit, dataset, metrics, weaker_probe(folder, site.require_isolation()))
     score.started_at, score.cases = started, prepared.cases
     with site.store.write() as session:
         save_score(session, score)
@@ -151,7 +151,7 @@ def _end(
         end_step(session, row, error=error, exit_code=exit_code, message=message)
 
 
-def _score(site: Site, unit: Unit, dataset: Dataset, metrics: dict[str, float]) -> Score:
+def _score(unit: Unit, dataset: Dataset, metrics: dict[str, float], probe: ProbeOutcome) -> Score:
     return Score(
         identity=unit.score,
         execution=unit.identity,
@@ -165,7 +165,7 @@ def _score(site: Site, unit: Unit, dataset: Dataset, metrics: dict[str, float]) 
         dataset_root=unit.dataset.root,
         cases=0,
         metrics=tag_non_finite(metrics),
-        probe=site.require_isolation().model_dump(mode="json"),
+        probe=probe.model_dump(mode="json"),
         started_at=now(),
         finished_at=now(),
     )

@@ -14,12 +14,13 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from agents.errors import DatasetChangedError, StepFailedError
+from agents.errors import InvalidInputError, StepFailedError
 from agents.home import write_private
-from agents.manifest import Manifest, build_manifest, verify_manifest
+from agents.manifest import Manifest, build_manifest
 from agents.site import current_site
 from agents.steps import StepOutputs, make_ready, run_step
-from api.schemas.border import ErrorClass
+from agents.verification import dataset_parts
+from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
 from api.schemas.cubes import CubeRef
 from cubes.contract import TaskName
 from cubes.digests import digest_of, short
@@ -40,8 +41,7 @@ class Prepared:
     @property
     def parts(self) -> dict[str, Path]:
         """Part name to folder. A cube without labels of its own keeps them with the data."""
-        found = {part: self.folder / part for part in PARTS if (self.folder / part).is_dir()}
-        return {"labels": found["data"], **found}
+        return dataset_parts(self.folder)
 
     @property
     def is_whole(self) -> bool:
@@ -148,6 +148,7 @@ async def infer(cube: CubeRef, prepared: Prepared, folder: Path, label: str) -> 
     finally:
         outputs.discard()
     manifest = await asyncio.to_thread(build_manifest, {"data": folder / "predictions"})
+    write_private(folder / "probe.json", outputs.probe.model_dump_json())
     write_private(folder / "predictions.json", manifest.model_dump_json())
     return folder / "predictions"
 
@@ -180,21 +181,25 @@ def predictions_are_whole(folder: Path) -> bool:
     """Whether `folder` holds predictions that are, byte for byte, what `infer` left there."""
     try:
         manifest = Manifest.model_validate_json((folder / "predictions.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        ProbeOutcome.model_validate_json((folder / "probe.json").read_bytes())
+        return build_manifest({"data": folder / "predictions"}).root == manifest.root
+    except (OSError, ValueError, InvalidInputError):
         return False
-    return build_manifest({"data": folder / "predictions"}).root == manifest.root
 
 
-def verify(name: str, prepared: Prepared, registered_root: str) -> None:
-    """Read the whole dataset again and compare it with what was registered.
+def weaker_probe(folder: Path, probe: ProbeOutcome) -> ProbeOutcome:
+    """What stands on a score: the probe under which its predictions were made, if steps were not isolated then."""
+    then = ProbeOutcome.model_validate_json((folder / "probe.json").read_bytes())
+    return probe if then.isolation == Isolation.ISOLATED else then
+
+
+def verify(name: str, prepared: Prepared, registered_root: str, *, full: bool = False) -> None:
+    """Compare the whole dataset with what was registered; with `full`, every byte of it, whatever was seen before.
 
     Raises:
         DatasetChangedError: with both roots.
     """
-    manifest = prepared.manifest
-    verify_manifest(name, manifest, prepared.parts)
-    if manifest.root != registered_root:
-        raise DatasetChangedError(name, registered_root, manifest.root, ["manifest.json"])
+    current_site().verify(name, prepared.folder, registered_root, full=full)
 
 
 def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:

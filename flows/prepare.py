@@ -86,7 +86,7 @@ async def _prepare(site: Site, job_id: str, name: str) -> tuple[BenchmarkWork, P
 async def _shown(site: Site, name: str, benchmark: BenchmarkWork, prepared: Prepared) -> dict[str, Any]:
     """What would be registered now, read from disk again: what changed since the last look is another digest."""
     manifest = prepared.manifest
-    await asyncio.to_thread(verify, name, prepared, manifest.root)
+    await asyncio.to_thread(verify, name, prepared, manifest.root, full=True)
     with site.store.read() as session:
         dataset = find_dataset(session, name)
     return {

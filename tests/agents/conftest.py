@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agents.home import Home, SiteSettings, create_home
+from agents.site import Site
 from agents.store import Store
 from agents.store.people import add_person
 from agents.store.tables import Person, Role
@@ -13,12 +14,30 @@ from api.schemas.cubes import CubeKind, CubeRef
 from api.schemas.records import AuditHead, BenchmarkWork, DatasetWork, ModelWork, SiteWork
 from cubes.digests import digest_bytes
 from cubes.metrics import MetricSchema
+from tests.small_registry import TOKEN, SmallRegistry
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     settings = SiteSettings(site="north", registry_url="http://127.0.0.1:9")
     return create_home(tmp_path / "home", settings, "assay_1_secret")
+
+
+@pytest.fixture
+def registry(work: Callable[..., SiteWork]) -> Iterator[SmallRegistry]:
+    registry = SmallRegistry(work())
+    registry.start()
+    yield registry
+    registry.stop()
+
+
+@pytest.fixture
+def site(tmp_path: Path, registry: SmallRegistry) -> Iterator[Site]:
+    """A site whose registry answers."""
+    settings = SiteSettings(site="north", registry_url=registry.url, poll_s=0.1)
+    site = Site(create_home(tmp_path / "home", settings, TOKEN).path)
+    yield site
+    site.close()
 
 
 @pytest.fixture

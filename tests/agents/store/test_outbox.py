@@ -21,7 +21,12 @@ HEARTBEAT = Heartbeat(sent_at=now(), agent_version="1", running=0, waiting_gates
 
 def _registration(**changes: Any) -> DatasetRegistration:
     decision = SiteDecision(
-        gate="register_dataset", person="P <p@x.example>", decided_at=now(), digest=DIGEST, reason="r"
+        gate="register_dataset",
+        verdict=Verdict.APPROVE,
+        person="P <p@x.example>",
+        decided_at=now(),
+        digest=DIGEST,
+        reason="r",
     )
     values: dict[str, Any] = {
         "name": "d1",
