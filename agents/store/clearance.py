@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from agents.errors import NotClearedError
+from agents.store.gates import decision_of
 from agents.store.tables import Decision, Gate, OutboxItem
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import (
@@ -59,14 +60,15 @@ def require_approval(kind: PayloadKind, decision: Decision | None) -> None:
 def _allowed(session: Session, item: OutboxItem, payload: Strict) -> None:
     decision = None if item.decision_id is None else session.get(Decision, item.decision_id)
     gate = None if decision is None else session.get(Gate, decision.gate_id)
-    if decision is None or gate is None or decision.verdict != Verdict.APPROVE:
-        raise _no(item, "no person decided to let it go")
+    settled = None if gate is None else decision_of(session, gate.id)
+    if decision is None or gate is None or settled is None or settled.verdict != Verdict.APPROVE:
+        raise _no(item, "no person decided to let it go, or not enough of them")
     if gate.name != GATES[item.kind] or not decision.digest == gate.digest == digest_of(gate.shown):
         raise _no(item, "its decision is about something else")
     if isinstance(payload, DatasetRegistration):
         covered = canonical(_registration(payload)) == canonical(_shown_registration(gate.shown))
     else:
-        covered = isinstance(payload, ApprovedResult) and _is_among(payload, gate, decision)
+        covered = isinstance(payload, ApprovedResult) and _is_among(payload, gate, settled)
     if not covered or getattr(payload, "decision").digest != decision.digest:  # noqa: B009 - both kinds have one
         raise _no(item, "it is not what the person was shown, or they left it out")
 
