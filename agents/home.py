@@ -5,13 +5,15 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from agents.bundles.settings import BundleSettings
 from agents.downloads.settings import DownloadSettings
+from agents.endpoints.settings import EndpointSettings
 from agents.errors import HomeError
 from agents.images.settings import ImageSettings
 from agents.runtimes.docker.settings import DockerSettings
@@ -33,6 +35,30 @@ class GateSettings(BaseModel):
     """How long the question stands; then somebody must renew it."""
     remind_days: float | None = Field(default=None, gt=0)
     """How often those who may decide are reminded."""
+
+
+class SignInSettings(BaseModel):
+    """How people sign in to the site's pages. The provider's secret lies in `secrets/single-sign-on.secret`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    session_hours: float = Field(default=12.0, gt=0, le=24 * 30)
+    issuer: str | None = None
+    """An OpenID Connect provider's; without one people have passwords here."""
+    client_id: str = "assay"
+    title: str = "your institution's account"
+    """For the button on the sign-in page."""
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> "SignInSettings":
+        host = urlsplit(self.issuer or "").hostname
+        if (
+            self.issuer is not None
+            and not self.issuer.startswith("https://")
+            and host not in {"localhost", "127.0.0.1"}
+        ):
+            raise ValueError(f"issuer {self.issuer!r} is not https: whoever is on the way could be anybody")
+        return self
 
 
 class SiteSettings(BaseModel):
@@ -69,6 +95,9 @@ class SiteSettings(BaseModel):
     """All logs of steps together; the oldest go first."""
     keep_heartbeats_days: float = Field(default=30.0, ge=1)
     """Everything else that left is remembered for ever."""
+    sign_in: SignInSettings = SignInSettings()
+    prefect_separate: bool = False
+    """Prefect's server in a process of its own; else it lives in the agent's."""
     gates: dict[str, GateSettings] = {}
     """By the gate's name: `register_dataset`, `run_models`, `release_results`."""
     runtime: Literal["process", "docker", "kubernetes"] = "process"
@@ -77,6 +106,7 @@ class SiteSettings(BaseModel):
     images: ImageSettings = ImageSettings()
     downloads: DownloadSettings = DownloadSettings()
     bundles: BundleSettings = BundleSettings()
+    endpoints: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")], EndpointSettings] = {}
 
     @model_validator(mode="after")
     def _kubernetes_is_described(self) -> "SiteSettings":
@@ -113,6 +143,15 @@ class Home:
     def registries_file(self) -> Path:
         """Logins for image registries."""
         return self.path / "secrets" / "registries.json"
+
+    @property
+    def single_sign_on_file(self) -> Path:
+        return self.path / "secrets" / "single-sign-on.secret"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Sessions, and what was refused in front of Prefect."""
+        return self.path / "sign-in.sqlite"
 
     @property
     def store_file(self) -> Path:

@@ -9,7 +9,7 @@ import builtins
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +44,7 @@ class WarmRunner:
         lock: a file; whoever holds it is the only runner of these deployments.
         limit: how many runs at once.
         poll_s: seconds between two polls.
+        headers: sent with each request, websockets too: who we are, where a sign-in layer stands in front.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class WarmRunner:
         lock: Path,
         limit: int = 16,
         poll_s: float = 5.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._flows, self._deployment, self._api_url = list(flows), deployment, api_url
-        self._limit, self._poll_s = limit, poll_s
+        self._limit, self._poll_s, self._headers = limit, poll_s, dict(headers or {})
         self._lock = RunnerLock(lock)
         self._name = f"{deployment}-{os.getpid()}"
         self._thread = threading.Thread(target=self._run, name=f"flows-{deployment}", daemon=True)
@@ -111,6 +113,7 @@ class WarmRunner:
     def _run(self) -> None:
         updates = {
             "api.url": self._api_url,
+            "client.custom_headers": self._headers,
             "server.ephemeral.enabled": False,
             "client.max_retries": CLIENT_MAX_RETRIES,
             "flows.heartbeat_frequency": HEARTBEAT_S,
