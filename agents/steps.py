@@ -10,6 +10,7 @@ from typing import Final
 
 from agents.attempts import Attempt, take_attempt
 from agents.cube_store import CubeUnavailableError
+from agents.endpoints.gateway import endpoint_of
 from agents.errors import StepFailedError
 from agents.runtimes.outputs import safe_outputs
 from agents.runtimes.probe import ProtectionMissingError
@@ -109,8 +110,11 @@ async def _attempt(
     attempt = await take_attempt(site.home, stem, site.runtime.holds)
     done = False
     try:
-        request = _request(site, cube, task, inputs, attempt=attempt, tell=tell)
-        outcome = await site.runtime.run(request)
+        record = attempt.log.with_suffix(".calls.jsonl")
+        wanted = cube.contract.tasks[task]
+        with endpoint_of(site.home, site.settings.endpoints, wanted, cube.pack_digest, record) as endpoint:
+            request = _request(site, cube, task, {**inputs, **endpoint}, attempt=attempt, tell=tell)
+            outcome = await site.runtime.run(request)
         _refuse_failure(outcome, attempt.folder)
         await asyncio.to_thread(safe_outputs, attempt.folder)
         outputs = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}

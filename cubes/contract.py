@@ -67,7 +67,7 @@ VOLUMES: Final[Mapping[TaskName, VolumeRule]] = MappingProxyType(
         TaskName.SANITY_CHECK: VolumeRule("data_path labels_path metadata_path", "", "data_path"),
         TaskName.STATISTICS: VolumeRule("data_path labels_path metadata_path", "output_path", "data_path output_path"),
         # No labels: a model that sees them is worth nothing.
-        TaskName.INFER: VolumeRule("data_path", "output_path", "data_path output_path"),
+        TaskName.INFER: VolumeRule("data_path endpoint", "output_path", "data_path output_path"),
         TaskName.EVALUATE: VolumeRule(
             "predictions labels", "output_path local_outputs_path", "predictions labels output_path"
         ),
@@ -202,6 +202,14 @@ class Task(BaseModel):
     output_volumes: _Volumes = Field(default={}, validate_default=True)
     resources: Resources = Field(default_factory=Resources)
     deadline_s: float = Field(default=3600.0, gt=0, le=14 * 86_400)
+    endpoint: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] | None = None
+    """A private endpoint of the site, asked through the socket in the volume `endpoint`; the step has no network."""
+
+    @model_validator(mode="after")
+    def _an_endpoint_has_a_volume(self) -> "Task":
+        if (self.endpoint is None) == ("endpoint" in self.input_volumes):
+            raise ValueError("the volume `endpoint` and the key `endpoint`, which names one, belong together")
+        return self
 
     @model_validator(mode="before")
     @classmethod
