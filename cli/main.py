@@ -17,7 +17,7 @@ COMMANDS: Final[Sections] = {
         "whoami": Lazy("cli.nouns.sign_in:whoami", "Show who you are at the registry and at the site."),
     },
     "What is in a benchmark": {
-        "cube": Lazy("cli.nouns.cube:app", "Cubes: validate, test, register, list, show."),
+        "cube": Lazy("cli.nouns.cube:app", "Cubes: init, validate, test, register, list, show."),
         "model": Lazy("cli.nouns.model:app", "Models: register, check against a benchmark, list, show, results."),
         "benchmark": Lazy("cli.nouns.benchmark:app", "Benchmarks: register, submit, committee, policy, leaderboard."),
         "association": Lazy("cli.nouns.association:app", "A model's or dataset's place in a benchmark."),

@@ -27,7 +27,7 @@ from cli.output import (
 if TYPE_CHECKING:
     from cubes.contract import Contract, Task
 
-app = noun("Cubes: validate, test, register, list, show.")
+app = noun("Cubes: init, validate, test, register, list, show.")
 Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` or `mlcube.yaml` at its root.")
 ]
@@ -35,6 +35,25 @@ Kind = Literal["data_preparator", "model", "metrics"]
 
 
 app.command("test")(run_by_hand)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    *,
+    kind: Annotated[Kind, typer.Option("--kind", help="What it is to be.")] = "model",
+) -> None:
+    """Begin a cube: a contract and programs that work as they are, to be replaced by yours."""
+    from shutil import copytree, ignore_patterns
+
+    from cubes import templates
+
+    if folder.exists():
+        raise InvalidInputError(f"{str(folder)!r} is there already: name a new folder")
+    copytree(Path(templates.__file__).parent / kind, folder, ignore=ignore_patterns("__pycache__"))
+    say(
+        f"A {kind.replace('_', ' ')} is in {folder}: look at it with `assay cube validate`, run it with `assay cube test`."
+    )
 
 
 @app.command("validate")
