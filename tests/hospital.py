@@ -95,6 +95,9 @@ class Hospital:
     def broken_model(self, mode: str) -> CubeRef:
         return self.cube(FNA / "models" / "broken", CubeKind.MODEL, mode=mode)
 
+    program_text = _RADIUS
+    """A model of the standard library alone: the larger the radius, the more likely malignant."""
+
     def model(self, program: str = _RADIUS) -> CubeRef:
         return self.program(CubeKind.MODEL, _CONTRACT, infer_py=program)
 

@@ -25,8 +25,6 @@ from api.schemas.border import (
 from api.schemas.common import Strict
 from cubes.digests import canonical, digest_bytes, digest_of
 
-GATES: Final = {PayloadKind.DATASET: "register_dataset", PayloadKind.RESULT: "release_results"}
-
 
 def clear(session: Session, item: OutboxItem) -> Strict:
     """The payload of an item that may leave.
@@ -63,7 +61,7 @@ def _allowed(session: Session, item: OutboxItem, payload: Strict) -> None:
     settled = None if gate is None else decision_of(session, gate.id)
     if decision is None or gate is None or settled is None or settled.verdict != Verdict.APPROVE:
         raise _no(item, "no person decided to let it go, or not enough of them")
-    if gate.name != GATES[item.kind] or not decision.digest == gate.digest == digest_of(gate.shown):
+    if gate.name != NEEDS_DECISION[item.kind] or not decision.digest == gate.digest == digest_of(gate.shown):
         raise _no(item, "its decision is about something else")
     if isinstance(payload, DatasetRegistration):
         covered = canonical(_registration(payload)) == canonical(_shown_registration(gate.shown))
