@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session
 
 from agents.asking import ask_to_run, models_under_way
@@ -10,6 +11,9 @@ from agents.errors import NotFoundError
 from agents.planner import Unit, outstanding, plan_digest, units
 from agents.site import Site
 from agents.store.tables import Job
+from api.schemas.cubes import CubeRef
+from cubes.digests import Digest
+from cubes.metrics import MetricSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +91,15 @@ def _outstanding(session: Session, chosen: list[Unit], *, retry_failed: bool) ->
 def _named(choice: Choice) -> str:
     named = {"benchmark": choice.benchmark, "dataset": choice.dataset, "model": choice.model}
     return ", ".join(f"{word} {value!r}" for word, value in named.items() if value is not None)
+
+
+class CompatibilityOrder(BaseModel):
+    """What a compatibility job is asked: one model against one benchmark's cubes and demo dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    demo_dataset_digest: Digest
+    preparator: CubeRef
+    metrics_cube: CubeRef
+    metrics: list[MetricSchema]
+    model: CubeRef

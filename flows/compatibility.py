@@ -8,32 +8,17 @@ from typing import Any
 
 import yaml
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
 
 from agents.errors import InvalidInputError
 from agents.manifest import build_manifest
+from agents.orders import CompatibilityOrder
 from agents.site import Site
 from agents.store.tables import Job
 from api.schemas.benchmarks import Compatibility
-from api.schemas.cubes import CubeRef
 from api.storage.columns import now
-from cubes.digests import Digest
-from cubes.metrics import MetricSchema
 from cubes.packing import UnpackLimits, unpack
 from flows.job_runs import report, run_job, set_outcome
 from flows.pipeline import Prepared, compute_statistics, evaluate, infer, preparation_folder, prepare, sanity_check
-
-
-class CompatibilityOrder(BaseModel):
-    """What a compatibility job is asked: one model against one benchmark's cubes and demo dataset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    demo_dataset_digest: Digest
-    preparator: CubeRef
-    metrics_cube: CubeRef
-    metrics: list[MetricSchema]
-    model: CubeRef
 
 
 @flow(name="compatibility", persist_result=False)

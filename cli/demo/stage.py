@@ -6,12 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from rich.console import Console
 from rich.text import Text
@@ -139,12 +140,13 @@ class Stage:
         """
         for actor, words in parts:
             self._announce(actor, shlex.join(("assay", *words)))
-        running = [(actor, words, _process(actor, words)) for actor, words in parts]
-        self.wait("working", lambda: all(process.poll() is not None for _, _, process in running))
-        for actor, words, process in running:
-            out, err = process.communicate()
-            self._keep(Played(actor.name, shlex.join(("assay", *words)), process.returncode, out or err))
-            self.show(out)
+        with ExitStack() as stack:
+            running = [(actor, words, stack.enter_context(_Typing(actor, words))) for actor, words in parts]
+            self.wait("working", lambda: all(typing.has_ended for _, _, typing in running))
+            for actor, words, typing in running:
+                code, output = typing.outcome()
+                self._keep(Played(actor.name, shlex.join(("assay", *words)), code, output))
+                self.show(output)
 
     def wait(self, what: str, look: Callable[[], Any], *, progress: Callable[[], str] | None = None) -> Any:
         """Wait for something that others have to do, and show how far it is.
@@ -194,15 +196,40 @@ class Stage:
         return Played(actor.name, command, code, out.getvalue() + (err.getvalue() if code else ""))
 
 
-def _process(actor: Actor, words: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        assay(words),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**clean_environment(), **actor.environment, "COLUMNS": "110"},
-    )
+class _Typing:
+    """A command in a process of its own; leaving the block ends it."""
+
+    def __init__(self, actor: Actor, words: Sequence[str]) -> None:
+        # Files and no pipes: nobody reads while it works, and a full pipe would stop it.
+        self._out = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        self._err = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            assay(words),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._err,
+            env={**clean_environment(), **actor.environment, "COLUMNS": "130"},
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def outcome(self) -> tuple[int, str]:
+        """The exit code, and what it said: where it failed, on stderr."""
+        file = self._err if self._process.returncode else self._out
+        file.seek(0)
+        return self._process.returncode, file.read().decode(errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(30)
+        self._out.close()
+        self._err.close()
 
 
 def _call(words: list[str]) -> int:

@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Final
 
 from agents.home import SiteSettings, create_home
+from agents.orders import CompatibilityOrder
 from agents.site import Site
 from agents.store import jobs
 from agents.store.tables import LIVE_JOBS, Job, JobKind, JobState
@@ -18,7 +19,6 @@ from api.schemas.benchmarks import BenchmarkPublic, Compatibility
 from api.schemas.cubes import CubePublic, CubeRef, ModelPublic
 from cli import profiles
 from cli.processes.site_process import prefect_database, running_site
-from flows.compatibility import CompatibilityOrder
 from flows.server.databases import drop_prefect_database
 
 DATABASE_VARIABLE: Final = "ASSAY_BENCH_DATABASE_URL"

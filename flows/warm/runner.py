@@ -24,6 +24,7 @@ from agents.errors import AgentError
 from flows.deployments import AnyFlow, register
 from flows.settings import CLIENT_MAX_RETRIES, HEARTBEAT_S
 from flows.warm.executor import Executor
+from flows.warm.farewell import send_what_is_left
 from flows.warm.lock import RunnerLock
 from flows.warm.watch import Watch, retry
 
@@ -108,6 +109,7 @@ class WarmRunner:
                 self._loop.call_soon_threadsafe(self._done.set)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        send_what_is_left()
         self._lock.release()
 
     def _run(self) -> None:
