@@ -92,6 +92,13 @@ class Hospital:
             (source / name.replace("_py", ".py")).write_text(textwrap.dedent(text))
         return self.cube(source, kind)
 
+    def other_metrics(self, name: str) -> CubeRef:
+        """The reference metrics cube with another digest: scores are outstanding again, predictions are not."""
+        folder = self.folder / name
+        shutil.copytree(FNA / "metrics", folder)
+        (folder / "README").write_text(name)
+        return self.cube(folder, CubeKind.METRICS)
+
     def broken_model(self, mode: str) -> CubeRef:
         return self.cube(FNA / "models" / "broken", CubeKind.MODEL, mode=mode)
 
