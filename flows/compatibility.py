@@ -18,7 +18,16 @@ from api.schemas.benchmarks import Compatibility
 from api.storage.columns import now
 from cubes.packing import UnpackLimits, unpack
 from flows.job_runs import report, run_job, set_outcome
-from flows.pipeline import Prepared, compute_statistics, evaluate, infer, preparation_folder, prepare, sanity_check
+from flows.pipeline import (
+    Prepared,
+    alone,
+    compute_statistics,
+    evaluate,
+    infer,
+    preparation_folder,
+    prepare,
+    sanity_check,
+)
 
 
 @flow(name="compatibility", persist_result=False)
@@ -45,7 +54,8 @@ async def _try_out(site: Site, job: Job) -> None:
 
 
 async def _run(site: Site, job_id: str, order: CompatibilityOrder, work: Path, name: str) -> dict[str, float]:
-    raw = await asyncio.to_thread(_demo_dataset, site, order.demo_dataset_digest)
+    async with alone(site.home.folder("demo")):
+        raw = await asyncio.to_thread(_demo_dataset, site, order.demo_dataset_digest)
     manifest = await asyncio.to_thread(build_manifest, raw)
     report(site, job_id, step="prepare")
     prepared: Prepared = await prepare(order.preparator, raw, preparation_folder(order.preparator, manifest), name)

@@ -7,9 +7,11 @@ through what is done without running it again. Prefect's own caching is off: its
 import asyncio
 import json
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -75,6 +77,14 @@ def preparation_folder(cube: CubeRef, raw: Manifest) -> Path:
     return current_site().home.folder("prepared") / short(identity)
 
 
+_BUSY: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[Path, asyncio.Lock]] = WeakKeyDictionary()
+
+
+def alone(folder: Path) -> asyncio.Lock:
+    """Two runs that want the same outcome make it once: the second finds what the first has made."""
+    return _BUSY.setdefault(asyncio.get_running_loop(), defaultdict(asyncio.Lock))[folder]
+
+
 @task(name="prepare", task_run_name="prepare {label}", cache_policy=NO_CACHE, persist_result=False)
 async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str) -> Prepared:
     """Raw folders (`data`, `labels`) to a prepared dataset with its manifest.
@@ -83,12 +93,13 @@ async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str)
         StepFailedError: the preparator failed.
     """
     prepared = Prepared(folder)
-    if not prepared.is_whole:
-        site = current_site()
-        bundle = await make_ready(site, cube)
-        inputs = {"data_path": raw["data"], "labels_path": raw["labels"]}
-        outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label)
-        await asyncio.to_thread(_keep_prepared, outputs, prepared)
+    async with alone(folder):
+        if not prepared.is_whole:
+            site = current_site()
+            bundle = await make_ready(site, cube)
+            inputs = {"data_path": raw["data"], "labels_path": raw["labels"]}
+            outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label)
+            await asyncio.to_thread(_keep_prepared, outputs, prepared)
     return prepared
 
 
@@ -99,12 +110,13 @@ async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
     Raises:
         StepFailedError: the data are not sane.
     """
-    if (prepared.folder / "sane").exists():
-        return
-    site = current_site()
-    bundle = await make_ready(site, cube)
-    (await run_step(site, bundle, TaskName.SANITY_CHECK, prepared.inputs, label)).discard()
-    write_private(prepared.folder / "sane", "")
+    async with alone(prepared.folder):
+        if (prepared.folder / "sane").exists():
+            return
+        site = current_site()
+        bundle = await make_ready(site, cube)
+        (await run_step(site, bundle, TaskName.SANITY_CHECK, prepared.inputs, label)).discard()
+        write_private(prepared.folder / "sane", "")
 
 
 @task(name="statistics", task_run_name="statistics {label}", cache_policy=NO_CACHE, persist_result=False)
@@ -114,17 +126,18 @@ async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> d
     Raises:
         StepFailedError: the step failed, or its report cannot be read.
     """
-    if not (prepared.folder / "statistics.json").exists():
-        site = current_site()
-        bundle = await make_ready(site, cube)
-        outputs = await run_step(site, bundle, TaskName.STATISTICS, prepared.inputs, label)
-        try:
-            statistics = read_statistics(outputs.volumes["output_path"])
-        except ReportError as error:
-            raise StepFailedError(str(error), ErrorClass.OUTPUT_MALFORMED, 0) from error
-        finally:
-            outputs.discard()
-        write_private(prepared.folder / "statistics.json", json.dumps(statistics))
+    async with alone(prepared.folder):
+        if not (prepared.folder / "statistics.json").exists():
+            site = current_site()
+            bundle = await make_ready(site, cube)
+            outputs = await run_step(site, bundle, TaskName.STATISTICS, prepared.inputs, label)
+            try:
+                statistics = read_statistics(outputs.volumes["output_path"])
+            except ReportError as error:
+                raise StepFailedError(str(error), ErrorClass.OUTPUT_MALFORMED, 0) from error
+            finally:
+                outputs.discard()
+            write_private(prepared.folder / "statistics.json", json.dumps(statistics))
     return prepared.statistics
 
 

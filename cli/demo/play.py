@@ -1,5 +1,6 @@
 """The demonstration from its first curtain to its last."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ def play(folder: Path, *, by_hand: bool, stay: bool) -> None:
     Raises:
         CliError: something did not go as it should; all processes have ended.
     """
+    # Ended from outside, it ends like after Ctrl-C: with everything that it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
     console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE)
     stage = Stage(console, by_hand=by_hand)

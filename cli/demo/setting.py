@@ -1,5 +1,6 @@
 """The setting: the federation's folder, its processes, its people. From here on everybody types commands."""
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,10 +51,17 @@ def fresh_folder(folder: Path) -> Path:
     if folder.exists():
         if any(folder.iterdir()) and not (folder / _MARK).exists():
             raise ConflictError(f"{str(folder)!r} holds something else: choose another --folder")
-        shutil.rmtree(folder)
+        _remove(folder)
     folder.mkdir(parents=True)
     (folder / _MARK).touch()
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with the cubes in it, which are read-only."""
+    for here, _, _ in os.walk(folder):
+        Path(here).chmod(0o700)
+    shutil.rmtree(folder)
 
 
 def raise_registry(stage: Stage, setting: Setting) -> None:
