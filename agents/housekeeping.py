@@ -15,6 +15,7 @@ from agents.errors import AgentError
 from agents.site import Site
 from agents.storage import prune_logs
 from agents.store.datasets import list_datasets, update_dataset
+from agents.store.gates import remind
 from agents.store.outbox import forget_heartbeats
 from agents.store.tables import Dataset, DatasetState
 from agents.ticker import Ticker
@@ -22,6 +23,7 @@ from api.schemas.border import Isolation, ProbeOutcome
 from api.storage.columns import now
 
 _TIDY_S: Final = 3600.0
+_REMIND_S: Final = 300.0
 _ABANDONED_S: Final = 3600.0
 """Where steps outlive the agent, one that nobody took up for so long is ended."""
 
@@ -43,6 +45,7 @@ class Housekeeping:
             self.probe: (start + every, every),
             self.tidy: (start, _TIDY_S),
             self.verify: (start, _TIDY_S),
+            self.remind: (start, _REMIND_S),
         }
         self.ticker = Ticker("housekeeping", 5.0, self.tick)
 
@@ -71,6 +74,13 @@ class Housekeeping:
             failed = sorted(name for name, held in outcome.checks.items() if not held)
             self._log.error("steps are not isolated", failed=failed)
         return outcome
+
+    def remind(self) -> None:
+        """Say what has waited for a decision for long, where the site asks for that, and what has expired."""
+        with self._site.store.write() as session:
+            events = remind(session, self._site.settings.gates)
+        for event in events:
+            self._log.warning(f"a gate was {event.kind}", gate=event.gate_id, title=event.detail)
 
     def verify(self) -> None:
         """Look at every registered dataset; fully where that is due."""

@@ -12,6 +12,7 @@ import structlog
 from sqlmodel import Session, col, select
 
 from agents.asking import ask_for_executions, ask_for_releases
+from agents.desk import benchmark_tag
 from agents.errors import StepFailedError
 from agents.prefect_api import MISSING, PrefectApi
 from agents.site import Site
@@ -29,6 +30,7 @@ from agents.store.tables import (
     JobState,
     OutboxItem,
     OutboxState,
+    Score,
 )
 from agents.ticker import Ticker
 from api.schemas.border import ErrorClass, Heartbeat, PayloadKind
@@ -144,12 +146,14 @@ class LocalLoop:
         return _each(self._start, waiting)
 
     def _start(self, job: Job) -> bool:
+        with self._site.store.read() as session:
+            benchmarks = benchmarks_of(session, job)
         flow_run = self._prefect.create_flow_run(
             f"{job.kind.value}/site",
             {"job_id": job.id},
             idempotency_key=job.id,
             name=f"{job.kind.value} {job.subject}",
-            tags=[job.kind.value],
+            tags=[job.kind.value, *map(benchmark_tag, benchmarks)],
         )
         with self._site.store.write() as session:
             jobs.mark_started(session, job.id, flow_run)
@@ -213,6 +217,17 @@ def answer(gate: Gate, decision: Decision) -> dict[str, Any]:
         "digest": decision.digest,
     }
     return {**given, "withhold": decision.withheld} if gate.shown.get("items") else given
+
+
+def benchmarks_of(session: Session, job: Job) -> list[int]:
+    """The benchmarks that a job is about: whoever may see their runs finds it among them."""
+    if job.kind == JobKind.PREPARE:
+        return [find_dataset(session, job.subject).benchmark_id]
+    if job.kind == JobKind.RELEASE:
+        scores = session.exec(select(Score.benchmark_id).where(col(Score.id).in_(job.parameters.get("scores", []))))
+        return sorted(set(scores))
+    named = job.parameters.get("benchmark_id")
+    return [] if named is None else [named]
 
 
 def end_job(session: Session, job_id: str, state: JobState, message: str) -> None:

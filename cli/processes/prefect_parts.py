@@ -6,6 +6,7 @@ from cli.processes.services import Services
 from flows.server.databases import ensure_prefect_database
 from flows.server.hosting import Layer, PrefectServer
 from flows.server.postgres import EmbeddedPostgres
+from flows.server.separate import SeparateServer, ServerOrder
 
 
 def start_prefect(
@@ -17,6 +18,7 @@ def start_prefect(
     host: str = "127.0.0.1",
     port: int = 0,
     layer: Layer | None = None,
+    separate: tuple[str, dict[str, str]] | None = None,
 ) -> str:
     """Start Prefect's server in this process, and an embedded PostgreSQL where no other is named.
 
@@ -27,7 +29,8 @@ def start_prefect(
         database: the name of the database in it.
         host: where to listen.
         port: zero chooses a free one.
-        layer: what stands in front.
+        layer: what stands in front, of a server in this process.
+        separate: the same as a name and arguments (ServerOrder), for a server in a process of its own.
 
     Returns:
         The address of its API, ending in `/api`.
@@ -40,5 +43,12 @@ def start_prefect(
         services.start("PostgreSQL", postgres)
         database_url = postgres.url("postgres")
     url = ensure_prefect_database(database_url, database)
-    server = PrefectServer(url, home=folder / "prefect-server", host=host, port=port, layer=layer)
+    files = folder / "prefect-server"
+    server: PrefectServer | SeparateServer
+    if separate is None:
+        server = PrefectServer(url, home=files, host=host, port=port, layer=layer)
+    else:
+        name, arguments = separate
+        order = ServerOrder(database_url=url, home=files, host=host, port=port, layer=name, layer_arguments=arguments)
+        server = SeparateServer(order)
     return str(services.start("Prefect's server", server))

@@ -1,6 +1,7 @@
 """A site's process: Prefect's server, the runner of flows, the loop at home and the loop towards the registry."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from agents.loop import LocalLoop, RegistryLoop
 from agents.prefect_api import PrefectApi
 from agents.site import HOME_VARIABLE, Site, current_site
 from api.schemas.border import Isolation
+from cli.processes.layers import site_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from flows.settings import configure
@@ -58,17 +60,22 @@ def running_site(path: Path, *, with_registry: bool = True) -> Iterator[RunningS
         os.environ[HOME_VARIABLE] = str(home.path)
         site = current_site()
         services.at_end("site", site.close)
+        token = secrets.token_urlsafe(32)  # of the agent and the runner, as long as this process lives; in memory alone
+        front = {"home": str(home.path), "service_token": token}
         prefect_url = start_prefect(
             services,
             home.path,
             database_url=settings.prefect_database_url,
             database=prefect_database(settings.site),
             port=settings.prefect_port,
+            layer=None if settings.prefect_separate else site_layer(**front),
+            separate=("cli.processes.layers:site_layer", front) if settings.prefect_separate else None,
         )
         write_private(home.prefect_url_file, prefect_url + "\n")
         services.at_end("address", lambda: home.prefect_url_file.unlink(missing_ok=True))
         _require_probe(site)
-        _start_loops(services, site, prefect_url, with_registry=with_registry)
+        headers = {"Authorization": f"Bearer {token}"}
+        _start_loops(services, site, prefect_url, headers, with_registry=with_registry)
         yield RunningSite(site, prefect_url)
 
 
@@ -88,16 +95,19 @@ def _require_probe(site: Site) -> None:
         )
 
 
-def _start_loops(services: Services, site: Site, prefect_url: str, *, with_registry: bool) -> None:
+def _start_loops(
+    services: Services, site: Site, prefect_url: str, headers: dict[str, str], *, with_registry: bool
+) -> None:
     # Prefect reads its settings when it is imported: not before `configure`.
     from flows.deployments import SITE, site_flows
     from flows.warm import WarmRunner
 
-    runner = WarmRunner(site_flows(), deployment=SITE, api_url=prefect_url, lock=site.home.path / "flows.lock")
+    lock = site.home.path / "flows.lock"
+    runner = WarmRunner(site_flows(), deployment=SITE, api_url=prefect_url, lock=lock, headers=headers)
     services.start("flows", runner)
     # Said before the flows are stopped: steps that outlive the agent are left to the next one.
     services.at_end("steps", site.leave_steps)
-    prefect = PrefectApi(prefect_url)
+    prefect = PrefectApi(prefect_url, headers)
     services.at_end("connection to Prefect", prefect.close)
     services.start("local loop", LocalLoop(site, prefect, runner.nudge).ticker)
     if with_registry:
