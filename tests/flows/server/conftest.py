@@ -100,7 +100,7 @@ class Place:
     site: Site
     ledger: Ledger
     service: Mapping[str, str]
-    people: Mapping[str, Person]
+    people: dict[str, Person]
     until: Until
     provider: str
 
