@@ -23,7 +23,7 @@ SHOWN = {
 
 
 @pytest.fixture
-def page(place: Place, tmp_path: Path) -> Iterator[Any]:
+def page(place: Place) -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {str(CHROMIUM)!r}: install Debian's chromium")
     api = pytest.importorskip("playwright.sync_api")
