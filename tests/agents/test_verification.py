@@ -11,7 +11,7 @@ import pytest
 from agents import verification
 from agents.errors import DatasetChangedError, InvalidInputError
 from agents.home import write_private
-from agents.manifest import build_manifest
+from agents.manifest import build_manifest, fingerprint
 from agents.verification import Verified, dataset_parts, verify_dataset
 
 DAY = 86_400.0
@@ -167,11 +167,11 @@ class TestFullLook:
     def test_it_does_not_believe_the_record(self, verify: Verify, dataset: Path, record: Path) -> None:
         """Somebody changed a file, then wrote the new fingerprint into the record."""
         changed = dataset / "labels" / "x"
-        before = verification.fingerprint(changed.stat())
+        before = fingerprint(changed.stat())
         _replace(changed, "label y")
         text = record.read_text()
         assert before in text
-        record.write_text(text.replace(before, verification.fingerprint(changed.stat())))
+        record.write_text(text.replace(before, fingerprint(changed.stat())))
         assert verify().read == 0
         with pytest.raises(DatasetChangedError, match="labels/x"):
             verify(full=True)

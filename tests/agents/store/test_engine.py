@@ -67,7 +67,15 @@ class TestTransactions:
             session.add(Job(id="one", kind=JobKind.PREPARE))
             session.flush()
             session.add(
-                Decision(gate_id="none", verdict=Verdict.APPROVE, person_id=1, person="p", digest="d", reason="r")
+                Decision(
+                    gate_id="none",
+                    verdict=Verdict.APPROVE,
+                    person_id=1,
+                    counts_for=1,
+                    person="p",
+                    digest="d",
+                    reason="r",
+                )
             )
             session.flush()
         with store.read() as session:
