@@ -24,6 +24,8 @@ LONG_S = 60.0
 _PREFECT_HOME = Path(tempfile.mkdtemp(prefix="assay-prefect-"))
 # Before any test module imports Prefect, which reads its settings once.
 configure(home=_PREFECT_HOME)
+# A test's server is gone when its process ends: what Prefect has left to say then is not worth minutes of retries.
+os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "1"
 
 
 def pytest_unconfigure() -> None:
