@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from agents.prefect_api import PrefectApi
+from tests.flows.gatehouse import Gatehouse
 
 
 @pytest.fixture
@@ -30,3 +31,11 @@ def start(api: PrefectApi) -> Callable[..., str]:
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
     return tmp_path / "flows.lock"
+
+
+@pytest.fixture
+def gatehouse(tmp_path: Path, api: PrefectApi, until: Callable[..., None]) -> Iterator[Gatehouse]:
+    house = Gatehouse(tmp_path, api, until)
+    house.start()
+    yield house
+    house.stop()
