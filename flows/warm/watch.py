@@ -1,6 +1,7 @@
 """Finding flow runs that are due, and those that are to end: by the server's events, and by a poll that misses nothing."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -35,7 +36,7 @@ class Watch:
     def __init__(self, client: PrefectClient, executor: Executor, *, poll_s: float) -> None:
         self._client, self._executor, self._poll_s = client, executor, poll_s
         self._kick = asyncio.Event()
-        self._lost: set[UUID] = set()
+        self._lost: dict[UUID, float] = {}
         self._log = structlog.get_logger().bind(watch="flow runs")
 
     def kick(self) -> None:
@@ -101,13 +102,16 @@ class Watch:
     async def _restart_lost(self) -> None:
         """Runs that the server believes to be running, and nobody runs: their end could not be told when it was away.
 
-        Twice in a row, so that one that has just been claimed, or has just ended, is not among them.
+        Only after two poll intervals, however often somebody kicked in between: one that has just been claimed, or has
+        just ended, is not lost.
         """
+        moment = time.monotonic()
         found = {run.id for run in await self._runs("PENDING", "RUNNING")} - self._executor.live
-        for run_id in found & self._lost:
+        self._lost = {run_id: self._lost.get(run_id, moment) for run_id in found}
+        for run_id in [run_id for run_id, since in self._lost.items() if moment - since >= 2 * self._poll_s]:
             self._log.warning("a flow run was lost: it starts again", flow_run=str(run_id))
             await self._client.set_flow_run_state(run_id, retry("nobody was running it"))
-        self._lost = found - self._lost
+            del self._lost[run_id]
 
     async def _runs(self, *types: str) -> list[FlowRun]:
         deployments = [str(deployment) for deployment in self._executor.deployments]

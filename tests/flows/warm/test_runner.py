@@ -47,7 +47,7 @@ class TestClaim:
         async def body() -> None:
             bodies.append(str(this_run.get_id()))
 
-        runners = [run_warm(body), run_warm(body)]
+        runners = [run_warm(body, poll_s=60), run_warm(body, poll_s=60)]
         runs = [start(f"{name}/test") for _ in range(20)]
         for run in runs:
             for runner in runners:
@@ -83,7 +83,7 @@ class TestClaim:
             nonlocal live, most
             live += 1
             most = max(most, live)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(2)
             live -= 1
 
         run_warm(body, limit=2)
