@@ -1,6 +1,7 @@
 """What tests of several folders share: one real Prefect server on a real PostgreSQL for each test process that asks."""
 
 import gc
+import os
 import shutil
 import tempfile
 import time
