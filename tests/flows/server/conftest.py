@@ -35,6 +35,7 @@ _WARNINGS = (
     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
     # oidc-provider-mock 0.3 (the last for Python 3.11) imports what authlib deprecates.
     "ignore:authlib.jose module is deprecated",
+    "ignore:get_jwt_config:DeprecationWarning",
 )
 
 
