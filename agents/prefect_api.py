@@ -32,7 +32,9 @@ class PrefectApi:
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = 15.0) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx2.Client(headers=dict(headers or {}), timeout=timeout_s, trust_env=False)
+        # Shorter than the five seconds after which the server closes a connection: never one that is being closed.
+        limits = httpx2.Limits(keepalive_expiry=2)
+        self._client = httpx2.Client(headers=dict(headers or {}), timeout=timeout_s, limits=limits, trust_env=False)
         self._log = structlog.get_logger().bind(api="prefect")
 
     def close(self) -> None:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from api.client.errors import Refused, Unreachable, WrongContent
 from api.schemas.common import Problem
 
+_KEEP_S: Final = 2.0
+"""Shorter than the five seconds after which the registry closes a connection: never one that is being closed."""
 _CONNECT_S: Final = 5.0
 _PAUSES_S: Final = (0.1, 0.5)
 """Before the second and the third try of a call that only reads."""
@@ -51,6 +53,7 @@ class Transport:
             base_url=self.url,
             auth=_Bearer(token) if token else None,
             timeout=httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
+            limits=httpx2.Limits(keepalive_expiry=_KEEP_S),
             follow_redirects=False,
             transport=transport,
         )

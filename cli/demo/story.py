@@ -81,6 +81,7 @@ class Story:
             self._stage.play(person, *words)
         for number, name in enumerate(self._models):
             self._decider.decide(self._setting.member, name, "passed the compatibility check", show=number == 0)
+        self._wait_for_associations(len(self._models))
 
     def prepare_datasets(self) -> None:
         """Three hospitals side by side; each data owner decides whether digests and statistics may leave."""
@@ -104,6 +105,7 @@ class Story:
             self._stage.play(hospital.owner, *words)
         for hospital in self._setting.hospitals:
             self._decider.decide(self._setting.chair, _dataset(hospital), "the statistics fit the inclusion criteria")
+        self._wait_for_associations(len(self._models) + len(self._setting.hospitals))
 
     def run_models(self) -> None:
         """Agents ask for what is outstanding; a data owner lets it run; then everything runs, isolated."""
@@ -150,6 +152,15 @@ class Story:
 
     def _wait_for_state(self, person: Actor, noun: str, name: str, state: str) -> None:
         self._stage.wait(f"{name} is {state}", lambda: self._stage.ask(person, noun, "show", name)["state"] == state)
+
+    def _wait_for_associations(self, wanted: int) -> None:
+        """Until the reviews have concluded what was decided."""
+
+        def approved() -> bool:
+            found = self._stage.ask(self._setting.chair, "association", "list")
+            return [association["state"] for association in found].count("approved") == wanted
+
+        self._stage.wait("reviews conclude", approved)
 
     def _wait_for_offer(self, hospital: Hospital) -> None:
         """Until the agent has heard of the benchmark."""
