@@ -23,7 +23,7 @@ $(UV):
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	touch $@
 
-## make demo    three hospitals, five models, real patient data, every gate: about two minutes
+## make demo    three hospitals, five models, real patient data, every gate: about three minutes
 demo: setup
 	$(BIN)/assay demo $(ARGS)
 

@@ -10,9 +10,12 @@ def demo(
     *,
     folder: Annotated[Path, typer.Option("--folder", help="Where everything lies; made anew.")] = Path("build/demo"),
     by_hand: Annotated[bool, typer.Option("--by-hand", help="Stop at each gate: you decide, from a terminal.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw the end of it into an SVG file.")
+    ] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Leave all running at the end, until Ctrl-C.")] = False,
 ) -> None:
-    """Three hospitals, five models, real patient data, every gate decided by somebody. About two minutes."""
+    """Three hospitals, five models, real patient data, every gate decided by somebody. About three minutes."""
     from cli.demo.play import play
 
-    play(folder.resolve(), by_hand=by_hand, stay=stay)
+    play(folder.resolve(), by_hand=by_hand, stay=stay, picture=picture)

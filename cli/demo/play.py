@@ -1,5 +1,6 @@
 """The demonstration from its first curtain to its last."""
 
+import re
 import signal
 import sys
 import time
@@ -23,7 +24,7 @@ _WIDE: Final = 140
 """Columns where nobody looks at a screen."""
 
 
-def play(folder: Path, *, by_hand: bool, stay: bool) -> None:
+def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None) -> None:
     """Play it.
 
     Raises:
@@ -32,12 +33,13 @@ def play(folder: Path, *, by_hand: bool, stay: bool) -> None:
     # Ended from outside, it ends like after Ctrl-C: with everything that it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
-    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE)
+    width = None if sys.stdout.isatty() and picture is None else _WIDE
+    console = Console(highlight=False, emoji=False, width=width, record=picture is not None)
     stage = Stage(console, by_hand=by_hand)
     fresh_folder(folder)
     environments = folder.parent / "environments"
     environments.mkdir(exist_ok=True)
-    console.print(Text(f"One registry and three hospitals, on this machine, below {str(folder)!r}.", style="bold"))
+    console.print(Text(f"One registry and three hospitals, on this machine, below {_near(folder)!r}.", style="bold"))
     with EmbeddedPostgres(folder / "postgres") as postgres, Federation(folder) as federation:
         setting = Setting(folder, federation, postgres.url("postgres"), environments)
         setting.model_owners = {name: actor("Model owner", name.replace("-", " ").title(), name) for name in MODELS}
@@ -46,6 +48,8 @@ def play(folder: Path, *, by_hand: bool, stay: bool) -> None:
         summary = write_summary(stage, setting, decider)
         console.print()
         console.print(Text(f"{time.monotonic() - begun:.0f} s. The same story as data: {summary!s}", style="bold"))
+        if picture is not None:
+            draw(console, picture)
         if stay:
             _stay(console, setting)
 
@@ -74,10 +78,25 @@ def _play_all(stage: Stage, setting: Setting, story: Story) -> None:
         story.run_models()
     with stage.phase("Data owners look at each number before it leaves"):
         story.release_results()
+    if stage.console.record:
+        stage.console.export_text(clear=True)  # the picture begins here
     with stage.phase("The committee publishes"):
         story.publish()
     with stage.phase("What left each hospital, who allowed it, and the proof"):
         story.prove()
+
+
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def draw(console: Console, picture: Path) -> None:
+    """What was recorded as an SVG that needs nothing from elsewhere."""
+    drawn = console.export_svg(title="assay demo")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(re.sub(r"@font-face\s*\{[^}]*\}|<!--.*?-->", "", drawn), encoding="utf-8")
 
 
 def _stay(console: Console, setting: Setting) -> None:

@@ -139,7 +139,7 @@ def open_site(stage: Stage, setting: Setting, hospital: Hospital, *more: str) ->
     stage.play(
         hospital.operator,
         *("agent", "init", "--registry", setting.registry_url, "--site", hospital.name),
-        *("--set", "poll_s=0.5", "--set", "heartbeat_s=10", "--set", f'prefect_database_url="{setting.postgres_url}"'),
+        *("--set", "poll_s=1", "--set", "heartbeat_s=10", "--set", f'prefect_database_url="{setting.postgres_url}"'),
         *more,
         typed=token["secret"] + "\n",
     )
