@@ -205,7 +205,7 @@ class Site:
         """End steps that nobody waits for, and attempts that nobody took up; returns how many steps."""
         for attempt in abandoned(self.home, abandoned_after_s, time.time()):
             attempt.close()
-        return await self.runtime.sweep(keys_under_way(self.home))
+        return await self.runtime.sweep(lambda: keys_under_way(self.home))
 
     def limits(self, *, deadline_s: float | None, memory_bytes: int | None) -> Limits:
         """What a step may use: what its contract asks for, within what the site allows."""

@@ -114,8 +114,12 @@ class Runtime(Protocol):
         """Fetch what the cube's steps will need (image, packages) before their turn. Failing is the step's affair."""
         ...
 
-    async def sweep(self, keep: Collection[str]) -> int:
-        """End steps of this site that nobody waits for any more; returns how many. `keep` are keys of attempts under way."""
+    async def sweep(self, keep: Callable[[], Collection[str]]) -> int:
+        """End steps of this site that nobody waits for any more; returns how many.
+
+        Args:
+            keep: keys of attempts under way. Asked once the steps are known: one that begins meanwhile is not taken.
+        """
         ...
 
     def leave(self) -> None:

@@ -146,11 +146,12 @@ class Engine:
                 if error.status_code != requests.codes.conflict:  # it is being removed already
                     raise
 
-    def sweep(self, keep: Collection[str]) -> int:
+    def sweep(self, keep: Callable[[], Collection[str]]) -> int:
         """Remove this site's containers that belong to no step under way; returns how many."""
         with _said_by_the_engine():
             listed = self.api.containers(all=True, filters={"label": f"{SITE_LABEL}={self._site}"})
-        lost = [found["Id"] for found in listed if found["Labels"].get(KEY_LABEL) not in keep]
+        kept = keep()
+        lost = [found["Id"] for found in listed if found["Labels"].get(KEY_LABEL) not in kept]
         for name in lost:
             self.remove(name)
         return len(lost)

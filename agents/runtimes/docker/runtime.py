@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,7 +110,7 @@ class DockerRuntime:
         except (AgentError, RuntimeSetupError) as error:
             self._log.warning("a cube could not be made ready ahead of its turn", reason=str(error))
 
-    async def sweep(self, keep: Collection[str]) -> int:
+    async def sweep(self, keep: Callable[[], Collection[str]]) -> int:
         """Remove containers of agents that were killed before they could."""
         return await asyncio.to_thread(self._engine.sweep, keep)
 

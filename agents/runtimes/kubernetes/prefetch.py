@@ -14,6 +14,8 @@ from agents.runtimes.protocol import CubeBundle
 
 _NO_SUCH_PROGRAM: Final = "/assay/pulled-and-never-run"
 _LOOK_EVERY_S: Final = 0.5
+_FORGOTTEN_S: Final = 600
+"""Where the agent ended before it could remove the Job. While it is there, nobody pulls the image once more."""
 _SMALL: Final = {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"}
 
 
@@ -45,6 +47,7 @@ def _pull_job(
     labels = {SITE_LABEL: site, TASK_LABEL: "pull"}
     job["metadata"] |= {"name": name, "labels": {**job["metadata"].get("labels", {}), **labels}}
     pod["metadata"]["labels"] |= labels
+    job["spec"]["ttlSecondsAfterFinished"] = _FORGOTTEN_S
     seconds = int(settings.pull_s) + 1
     job["spec"]["activeDeadlineSeconds"] = pod["spec"]["activeDeadlineSeconds"] = seconds
     pod["spec"].update(settings.extras())

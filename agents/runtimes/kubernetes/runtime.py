@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -120,16 +120,15 @@ class KubernetesRuntime:
         except (ClusterError, RuntimeSetupError) as error:
             self._log.warning("a cube could not be made ready ahead of its turn", reason=str(error))
 
-    async def sweep(self, keep: Collection[str]) -> int:
-        """Delete this site's Jobs whose step nobody waits for."""
-        kept = {job_name(self.site, key) for key in keep}
+    async def sweep(self, keep: Callable[[], Collection[str]]) -> int:
+        """Delete this site's Jobs whose step nobody waits for; those that are over go as well, and are not counted."""
         async with self.connected() as cluster:
             listed = await cluster.get(JOBS, labelSelector=f"{SITE_LABEL}={self.site},{TASK_LABEL}!=pull")
-            lost = [job["metadata"]["name"] for job in listed["items"] if _is_live(job)]
-            lost = [name for name in lost if name not in kept]
-            for name in lost:
-                await cluster.delete(f"{JOBS}/{name}")
-        return len(lost)
+            kept = {job_name(self.site, key) for key in keep()}
+            lost = [job for job in listed["items"] if job["metadata"]["name"] not in kept and not _is_probe(job)]
+            for job in lost:
+                await cluster.delete(f"{JOBS}/{job['metadata']['name']}")
+        return sum(not _is_over(job) for job in lost)
 
     def leave(self) -> None:
         self._leaving = True
@@ -230,14 +229,17 @@ class KubernetesRuntime:
                 lend(path, self._user, writable=name in outputs)
 
 
-def _is_live(job: Mapping[str, Any]) -> bool:
-    """Whether a Job is a step under way. A probe's ends by itself: nobody takes it up."""
-    if job["metadata"].get("annotations", {}).get(KEY_ANNOTATION, "").startswith("probe-"):
-        return False
-    ended = any(
-        condition["type"] in {"Complete", "Failed"} for condition in job.get("status", {}).get("conditions", ())
+def _is_probe(job: Mapping[str, Any]) -> bool:
+    """Whether a Job is a probe under way: no attempt stands for it, and it ends by itself."""
+    key: str = job["metadata"].get("annotations", {}).get(KEY_ANNOTATION, "")
+    return key.startswith("probe-") and not _is_over(job)
+
+
+def _is_over(job: Mapping[str, Any]) -> bool:
+    conditions = job.get("status", {}).get("conditions", ())
+    return "deletionTimestamp" in job["metadata"] or any(
+        condition["type"] in {"Complete", "Failed"} for condition in conditions
     )
-    return not ended and "deletionTimestamp" not in job["metadata"]
 
 
 def _lives(pod: Mapping[str, Any]) -> bool:

@@ -85,6 +85,10 @@ _FINAL_WORDS: Final = (
 """What a registry says that it will say again. Anything else may be the network."""
 _OWN_DISK: Final = ("usage of emptydir", "local ephemeral storage usage", "ephemeral local storage usage")
 _NO_HELP: Final = "preemption is not helpful"
+_NOT_FOR_GOOD: Final = (
+    "were unschedulable", "taint {node.kubernetes.io/", "taint {node.cloudprovider.kubernetes.io/", "unbound immediate",
+)  # fmt: skip
+"""A node that is cordoned, away or just coming, a claim that is being made: they are waited for."""
 _QUOTA: Final = "exceeded quota"
 
 
@@ -179,9 +183,9 @@ def _waiting(status: Json, waiting: Json) -> Waiting:
 
 def _unscheduled(condition: Json) -> Waiting:
     """No node yet. Where preemption helps on none, no node could take it even if it were empty."""
-    message = str(condition.get("message", ""))
-    helpful = message.lower().rpartition("preemption: ")[2].count("no preemption victims found")
-    never = _NO_HELP in message.lower() and not helpful
+    said = str(condition.get("message", "")).lower()
+    helpful = "no preemption victims found" in said.rpartition("preemption: ")[2]
+    never = _NO_HELP in said and not helpful and not any(words in said for words in _NOT_FOR_GOOD)
     return Waiting(_words(condition), ErrorClass.UNSCHEDULABLE if never else None)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -131,7 +131,7 @@ class ProcessRuntime:
         except (AgentError, RuntimeSetupError) as error:
             self._log.warning("a cube could not be made ready ahead of its turn", reason=str(error))
 
-    async def sweep(self, _keep: Collection[str]) -> int:
+    async def sweep(self, _keep: Callable[[], Collection[str]]) -> int:
         """Nothing to do: no step outlives its agent."""
         return 0
 

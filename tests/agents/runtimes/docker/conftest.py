@@ -75,7 +75,7 @@ def runtime(tmp_path: Path, images: CubeImages, python_image: str) -> Iterator[D
     site = f"site-{uuid4().hex[:8]}"
     runtime = DockerRuntime(tmp_path / "work", site, settings, EnvironmentCache(tmp_path / "e"), images)
     yield runtime
-    assert runtime._engine.sweep(()) == 0, "a step left its container behind"
+    assert runtime._engine.sweep(tuple) == 0, "a step left its container behind"
     runtime.close()
 
 

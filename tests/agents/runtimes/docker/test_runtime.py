@@ -194,8 +194,8 @@ class TestSweep:
         for request in (kept, lost):
             config = await asyncio.to_thread(runtime._prepared, request)
             runtime._engine.start(config, Said.close)
-        assert await runtime.sweep([kept.key]) == 1
-        assert await runtime.sweep([]) == 1
+        assert await runtime.sweep(lambda: [kept.key]) == 1
+        assert await runtime.sweep(list) == 1
 
     async def test_other_sites_keep_theirs(
         self, runtime: DockerRuntime, request_for: RequestFor, images: CubeImages
@@ -203,6 +203,6 @@ class TestSweep:
         config = await asyncio.to_thread(runtime._prepared, request_for("sleep 600"))
         runtime._engine.start(config, Said.close)
         other = Engine(runtime._settings, "another-site", images)
-        assert other.sweep([]) == 0
+        assert other.sweep(list) == 0
         other.close()
-        assert await runtime.sweep([]) == 1
+        assert await runtime.sweep(list) == 1
