@@ -80,6 +80,10 @@ class SiteSettings(BaseModel):
     """A PostgreSQL of the hospital's own for Prefect; without one the agent starts an embedded one."""
     prefect_port: int = Field(default=0, ge=0, le=65535)
     """Zero chooses a free port."""
+    prefect_host: str = "127.0.0.1"
+    """Where the site's pages listen; everywhere (0.0.0.0) only behind a network that lets none but the hospital's own in."""
+    health_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where a cluster asks whether the agent lives (/live) and can be used (/ready), at `prefect_host`; nowhere when left out."""
     allow_unisolated: bool = False
     """Run cubes although the deny probe failed. Every result then says so for ever."""
     start_evaluations: bool = True
@@ -211,6 +215,10 @@ class Home:
             raise HomeError(f"{str(self.token_file)!r} is empty: issue a token with `assay site token`")
         return token
 
+    def secret_files(self) -> tuple[Path, ...]:
+        """Every secret that a site may be given from outside."""
+        return self.token_file, self.registries_file, self.hub_token_file, self.single_sign_on_file
+
 
 def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
     """Make a site's folder with its settings and the registry's token.
@@ -227,6 +235,34 @@ def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
     write_private(home.token_file, token + "\n")
     lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(mode="json", exclude_none=True).items()]
     write_private(home.settings_file, "\n".join(lines) + "\n")
+    return home
+
+
+def adopt_home(path: Path, settings_file: Path, secrets: Path) -> Home:
+    """Lay settings and secrets that are kept elsewhere into a site's folder, which is made when it is missing.
+
+    Args:
+        path: the site's folder. What else is in it stays.
+        settings_file: a `site.toml`.
+        secrets: a folder with `registry.token`, and others of `Home.secret_files` where the site needs them.
+
+    Raises:
+        HomeError: the settings are not valid, are another site's than the folder's, or there is no token.
+    """
+    home, given = Home(path.resolve()), Home(settings_file.parent.resolve())
+    if settings_file.name != home.settings_file.name:
+        raise HomeError(f"{str(settings_file)!r} is to be named {home.settings_file.name!r}")
+    settings = given.settings()
+    if home.settings_file.exists() and (old := home.settings().site) != settings.site:
+        raise HomeError(f"{str(home.path)!r} is the folder of site {old!r}, not of {settings.site!r}: give it another")
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.folder("secrets")
+    write_private(home.settings_file, settings_file.read_text(encoding="utf-8"))
+    for target in home.secret_files():
+        source = secrets / target.name
+        if source.is_file():
+            write_private(target, source.read_text(encoding="utf-8"))
+    home.token()
     return home
 
 

@@ -24,6 +24,10 @@ class Ticker:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def kick(self) -> None:
         self._wake.set()
 

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from agents.locks import only_agent
 from agents.loop import LocalLoop, RegistryLoop
 from agents.prefect_api import PrefectApi
 from agents.site import HOME_VARIABLE, Site, current_site
+from agents.ticker import Ticker
 from api.schemas.border import Isolation
+from cli.processes.health import HealthServer
 from cli.processes.layers import site_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
@@ -31,24 +33,31 @@ class RunningSite:
     prefect_url: str
 
 
-def run(home: Path) -> None:
+def run(home: Path, *, prefect_database_url: str | None = None) -> None:
     """Run a site's agent until SIGTERM or Ctrl-C.
+
+    Args:
+        home: the site's folder.
+        prefect_database_url: a PostgreSQL for Prefect, instead of the one that `site.toml` names.
 
     Raises:
         HomeError: not a site's folder, another agent runs here, or steps would not be isolated.
     """
-    with StopSignal() as stop, running_site(home) as running:
+    with StopSignal() as stop, running_site(home, prefect_database_url=prefect_database_url) as running:
         structlog.get_logger().info("the agent runs", site=running.site.settings.site, prefect=running.prefect_url)
         stop.wait()
 
 
 @contextmanager
-def running_site(path: Path, *, with_registry: bool = True) -> Iterator[RunningSite]:
+def running_site(
+    path: Path, *, with_registry: bool = True, prefect_database_url: str | None = None
+) -> Iterator[RunningSite]:
     """A site's agent in this process, for as long as the block lasts. Its flows find their site by the environment.
 
     Args:
         path: the site's folder.
         with_registry: False for a workbench, where nobody asks for anything and nothing is sent.
+        prefect_database_url: a PostgreSQL for Prefect, instead of the one that `site.toml` names.
 
     Raises:
         HomeError: not a site's folder, another agent runs here, or steps would not be isolated.
@@ -65,8 +74,9 @@ def running_site(path: Path, *, with_registry: bool = True) -> Iterator[RunningS
         prefect_url = start_prefect(
             services,
             home.path,
-            database_url=settings.prefect_database_url,
+            database_url=prefect_database_url or settings.prefect_database_url,
             database=prefect_database(settings.site),
+            host=settings.prefect_host,
             port=settings.prefect_port,
             layer=None if settings.prefect_separate else site_layer(**front),
             separate=("cli.processes.layers:site_layer", front) if settings.prefect_separate else None,
@@ -109,7 +119,17 @@ def _start_loops(
     services.at_end("steps", site.leave_steps)
     prefect = PrefectApi(prefect_url, headers)
     services.at_end("connection to Prefect", prefect.close)
-    services.start("local loop", LocalLoop(site, prefect, runner.nudge).ticker)
+    loops = {"local loop": LocalLoop(site, prefect, runner.nudge).ticker}
     if with_registry:
-        services.start("registry loop", RegistryLoop(site).ticker)
-        services.start("housekeeping", Housekeeping(site).ticker)
+        loops |= {"registry loop": RegistryLoop(site).ticker, "housekeeping": Housekeeping(site).ticker}
+    for name, ticker in loops.items():
+        services.start(name, ticker)
+    if site.settings.health_port is not None:
+        live = {"flows": lambda: runner.alive, **{name: _alive(ticker) for name, ticker in loops.items()}}
+        ready = {"Prefect's server": prefect.healthy}
+        health = HealthServer(site.settings.prefect_host, site.settings.health_port, live=live, ready=ready)
+        services.start("health", health)
+
+
+def _alive(ticker: Ticker) -> Callable[[], bool]:
+    return lambda: ticker.alive
