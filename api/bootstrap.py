@@ -24,6 +24,10 @@ from api.storage.engine import make_engine
 _SERVICE_LIFE: Final = timedelta(hours=24)
 
 
+class HasPeopleError(SettingsError):
+    """The registry was made before."""
+
+
 def initialise(settings: RegistrySettings, *, organization: OrganizationCreate, email: str, name: str) -> str:
     """Make a registry: its folder with a fresh audit key, its tables, the first organization and its first platform
     administrator.
@@ -32,14 +36,14 @@ def initialise(settings: RegistrySettings, *, organization: OrganizationCreate, 
         The administrator's token, which is kept nowhere.
 
     Raises:
-        SettingsError: the registry has people already; nothing was changed.
+        HasPeopleError: it was made before; its database is of this version now, nothing else was changed.
         MigrationError: the database is of a newer version.
     """
     create_data_folder(settings.data)
     migrations.upgrade(settings.url)
     with _acting(settings) as act:
         if act.session.exec(select(col(User.id)).limit(1)).first() is not None:
-            raise SettingsError(
+            raise HasPeopleError(
                 f"the registry in {str(settings.data)!r} has people already: ask a platform administrator for an account"
             )
         first = create_organization(act, organization)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agents.home import Home
     from agents.store import Store
 
-app = noun("A site's agent: init, start, status, stop, probe, people, outbox.")
+app = noun("A site's agent: init, configure, start, status, stop, probe, people, outbox.")
 people = noun("The people of the site: a data owner decides, an operator starts work, a viewer looks.")
 app.add_typer(people, name="people")
 
@@ -61,11 +61,40 @@ def init(
 
 
 @app.command()
-def start(*, home: HomeOption = None) -> None:
+def configure(
+    *,
+    home: HomeOption = None,
+    settings: Annotated[Path, typer.Option("--settings", metavar="FILE", help="A site.toml.")],
+    secrets: Annotated[
+        Path, typer.Option("--secrets", metavar="FOLDER", help="With registry.token, and other secrets of the site.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Lay settings and secrets that are kept elsewhere into the site's folder, made when missing; before each start."""
+    from agents.home import adopt_home
+
+    made = adopt_home(_folder(home), settings, secrets)
+    emit_done({"home": str(made.path)}, f"{str(made.path)!r} has its settings and secrets.", as_json=as_json)
+
+
+@app.command()
+def start(
+    *,
+    home: HomeOption = None,
+    prefect_database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--prefect-database-url",
+            metavar="URL",
+            envvar="ASSAY_SITE_PREFECT_DATABASE_URL",
+            help="A PostgreSQL for Prefect, instead of what site.toml says.",
+        ),
+    ] = None,
+) -> None:
     """Run the agent until Ctrl-C or SIGTERM: it asks the registry what there is to do; nobody calls it."""
     from cli.processes.site_process import run
 
-    run(_folder(home))
+    run(_folder(home), prefect_database_url=prefect_database_url)
 
 
 @app.command()

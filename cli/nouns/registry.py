@@ -37,15 +37,38 @@ def init(
     name: Annotated[str, typer.Option("--name", help="The administrator's name.")],
     organization: Annotated[str, typer.Option("--organization", help="Short name of the organization that hosts it.")],
     title: Annotated[str | None, typer.Option("--title", help="That organization's name for people.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="Write the token there, for its owner alone, and show none."),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Where a registry is already, bring its database to this version, no more.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a registry: folder, audit key, database, first platform administrator. Their token is shown this once."""
-    from api.bootstrap import initialise
+    from api.bootstrap import HasPeopleError, initialise
     from api.schemas.people import OrganizationCreate
 
     settings = _settings(data, database_url)
     host = OrganizationCreate(name=organization, title=title or organization)
-    secret = initialise(settings, organization=host, email=administrator, name=name)
+    try:
+        secret = initialise(settings, organization=host, email=administrator, name=name)
+    except HasPeopleError:
+        if not once:
+            raise
+        emit_done({"data": str(settings.data)}, "It is a registry already, of this version now.", as_json=as_json)
+        return
+    if token_file is not None:
+        from agents.home import write_private
+
+        write_private(token_file, secret + "\n")
+        emit_done(
+            {"data": str(settings.data), "administrator": administrator, "token_file": str(token_file)},
+            f"Made a registry in {str(settings.data)!r}; the token of {administrator} is in {str(token_file)!r}.",
+            as_json=as_json,
+        )
+        return
     if as_json:
         emit_json({"data": str(settings.data), "administrator": administrator, "token": secret})
         return

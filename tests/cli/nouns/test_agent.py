@@ -66,6 +66,61 @@ class TestInit:
         assert assay("agent", "init", "--home", here.home.path, *words).code == 11
 
 
+class TestConfigure:
+    @pytest.fixture
+    def given(self, tmp_path: Path) -> Path:
+        """A folder with settings and one with secrets, as a cluster mounts them."""
+        secrets = tmp_path / "given" / "secrets"
+        secrets.mkdir(parents=True)
+        (secrets / "registry.token").write_text("secret\n")
+        (secrets / "other").write_text("not ours")
+        (tmp_path / "given" / "site.toml").write_text('site = "north"\nregistry_url = "https://registry.example"\n')
+        return tmp_path / "given"
+
+    def _words(self, home: Path, given: Path) -> tuple[str | Path, ...]:
+        return ("agent", "configure", "--home", home, "--settings", given / "site.toml", "--secrets", given / "secrets")
+
+    def test_makes_a_folder_that_only_its_owner_reads(self, assay: Assay, tmp_path: Path, given: Path) -> None:
+        ended = assay(*self._words(tmp_path / "n", given))
+        assert ended.code == 0, ended.err
+        home = Home(tmp_path / "n")
+        assert (home.settings().site, home.token()) == ("north", "secret")
+        assert home.path.stat().st_mode & 0o077 == home.token_file.stat().st_mode & 0o077 == 0
+        assert [path.name for path in (home.path / "secrets").iterdir()] == ["registry.token"]
+
+    def test_again_takes_what_has_changed_and_leaves_the_rest(self, assay: Assay, tmp_path: Path, given: Path) -> None:
+        assay(*self._words(tmp_path / "n", given))
+        home = Home(tmp_path / "n")
+        home.work_file.write_text("kept")
+        (given / "site.toml").write_text('site = "north"\nregistry_url = "https://other.example"\nslots = 7\n')
+        (given / "secrets" / "registry.token").write_text("renewed")
+        (given / "secrets" / "hub.token").write_text("hub")
+        assert assay(*self._words(home.path, given)).code == 0
+        assert (home.settings().slots, home.token(), home.work_file.read_text()) == (7, "renewed", "kept")
+        assert home.hub_token_file.read_text() == "hub"
+
+    def test_another_sites_settings_are_refused(self, assay: Assay, tmp_path: Path, given: Path) -> None:
+        assay(*self._words(tmp_path / "n", given))
+        (given / "site.toml").write_text('site = "south"\nregistry_url = "https://registry.example"\n')
+        ended = assay(*self._words(tmp_path / "n", given))
+        assert ended.code == 11
+        assert "'north'" in ended.err
+        assert "'south'" in ended.err
+        assert Home(tmp_path / "n").settings().site == "north"
+
+    @pytest.mark.parametrize("text", ['site = "north"', "site = ", 'site="n1"\nregistry_url="x"\nno_such_key = 1'])
+    def test_settings_that_are_none_make_nothing(self, assay: Assay, tmp_path: Path, given: Path, text: str) -> None:
+        (given / "site.toml").write_text(text)
+        assert assay(*self._words(tmp_path / "n", given)).code == 11
+        assert not (tmp_path / "n").exists()
+
+    def test_without_a_token_it_says_so(self, assay: Assay, tmp_path: Path, given: Path) -> None:
+        (given / "secrets" / "registry.token").unlink()
+        ended = assay(*self._words(tmp_path / "n", given))
+        assert ended.code == 11
+        assert "assay site token" in ended.err
+
+
 class TestPeople:
     def _at(self, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ASSAY_SITE_HOME", str(here.home.path))

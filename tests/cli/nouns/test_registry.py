@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from api.client import RegistryClient
-from api.core.settings import RegistrySettings
+from api.core.settings import RegistrySettings, create_data_folder
 from api.migrations import current, newest
 from tests.cli.federation import listening
 from tests.cli.support import Assay, Ended
@@ -52,6 +52,33 @@ class TestInit:
     def test_what_cannot_be_is_seven(self, assay: Assay, tmp_path: Path, changed: tuple[str, str]) -> None:
         words = [changed[1] if word == changed[0] else word for word in WORDS]
         assert assay("registry", "init", "--data", tmp_path / "r", *words).code == 7
+
+
+class TestInitOnce:
+    def test_writes_the_token_for_its_owner_alone_and_shows_none(self, assay: Assay, tmp_path: Path) -> None:
+        token = tmp_path / "r" / "first.token"
+        ended = _init(assay, tmp_path / "r", "--once", "--token-file", str(token))
+        assert ended.code == 0, ended.err
+        assert token.stat().st_mode & 0o077 == 0
+        assert token.read_text().strip() not in ended.out
+        with listening(RegistrySettings(data=tmp_path / "r")) as url:
+            client = RegistryClient(url, token.read_text().strip())
+            with client:
+                assert client.users.me().platform_administrator
+
+    def test_again_changes_nothing_and_is_no_error(self, assay: Assay, tmp_path: Path) -> None:
+        token = tmp_path / "r" / "first.token"
+        _init(assay, tmp_path / "r", "--once", "--token-file", str(token))
+        before = token.read_text()
+        ended = _init(assay, tmp_path / "r", "--once", "--token-file", str(token))
+        assert (ended.code, token.read_text()) == (0, before)
+        assert "already" in ended.out
+
+    def test_ends_what_broke_off_before_there_were_people(self, assay: Assay, tmp_path: Path) -> None:
+        create_data_folder(tmp_path / "r")
+        token = tmp_path / "r" / "first.token"
+        assert _init(assay, tmp_path / "r", "--once", "--token-file", str(token)).code == 0
+        assert token.read_text().strip()
 
 
 class TestUpgrade:
