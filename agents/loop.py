@@ -12,7 +12,6 @@ import structlog
 from sqlmodel import Session, col, select
 
 from agents.asking import ask_for_executions, ask_for_releases
-from agents.desk import benchmark_tag
 from agents.errors import StepFailedError
 from agents.prefect_api import MISSING, PrefectApi
 from agents.site import Site
@@ -34,6 +33,7 @@ from agents.store.tables import (
 )
 from agents.ticker import Ticker
 from api.schemas.border import ErrorClass, Heartbeat, PayloadKind
+from api.schemas.sign_in import benchmark_tag
 from api.storage.columns import now
 
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ _ENDED: Final = {
     MISSING: JobState.FAILED,
 }
 _LOOK_AT_RUNS_S: Final = 5.0
-_UNREGISTERED: Final = (DatasetState.PREPARING, DatasetState.PREPARED)
+_UNREGISTERED: Final = (DatasetState.PREPARING, DatasetState.OUTSTANDING, DatasetState.PREPARED)
 _LONGEST_REASON: Final = 2_000
 
 

@@ -68,6 +68,8 @@ async def run_step(
     *,
     identity: str = "",
     tell: Callable[[str], None] | None = None,
+    outputs: Mapping[str, Path] | None = None,
+    begun: Callable[[], None] = lambda: None,
 ) -> StepOutputs:
     """Run one task in the site's runtime, within the site's slots and limits.
 
@@ -81,6 +83,9 @@ async def run_step(
         label: for people who look at folders and logs.
         identity: of the inputs, where their paths do not say what they hold.
         tell: hears the beginning of the log as it is written, and why the step waits.
+        outputs: where output volumes lie that an earlier run of the task began and this one goes on with; they stay
+            there however it ends. Without them each run starts with empty ones.
+        begun: called when the step has its slot.
 
     Raises:
         StepFailedError: the step failed, steps are not isolated here, or the site cannot run them as it is set up.
@@ -90,7 +95,8 @@ async def run_step(
     try:
         wanted = _wanted(cube, task)
         async with site.turn(cube, wanted):
-            return await _attempt(site, cube, task, inputs, stem=stem, probe=probe, tell=tell)
+            begun()
+            return await _attempt(site, cube, task, inputs, stem=stem, probe=probe, tell=tell, outputs=outputs)
     except ProtectionMissingError as error:
         raise StepFailedError(str(error), ErrorClass.NOT_ISOLATED) from error
     except (RuntimeSetupError, OSError) as error:
@@ -106,6 +112,7 @@ async def _attempt(
     stem: str,
     probe: ProbeOutcome,
     tell: Callable[[str], None] | None,
+    outputs: Mapping[str, Path] | None,
 ) -> StepOutputs:
     attempt = await take_attempt(site.home, stem, site.runtime.holds)
     done = False
@@ -113,13 +120,14 @@ async def _attempt(
         record = attempt.log.with_suffix(".calls.jsonl")
         wanted = cube.contract.tasks[task]
         with endpoint_of(site.home, site.settings.endpoints, wanted, cube.pack_digest, record) as endpoint:
-            request = _request(site, cube, task, {**inputs, **endpoint}, attempt=attempt, tell=tell)
+            request = _request(site, cube, task, {**inputs, **endpoint}, attempt=attempt, tell=tell, outputs=outputs)
             outcome = await site.runtime.run(request)
         _refuse_failure(outcome, attempt.folder)
-        await asyncio.to_thread(safe_outputs, attempt.folder)
-        outputs = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
+        left = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
+        for folder in {attempt.folder, *(path.parent for path in left.values())}:
+            await asyncio.to_thread(safe_outputs, folder)
         done = True
-        return StepOutputs(attempt, outputs, outcome, probe)
+        return StepOutputs(attempt, left, outcome, probe)
     except asyncio.CancelledError:
         if site.leaving and site.runtime.outlives_agent:
             done = True
@@ -155,6 +163,7 @@ def _request(
     *,
     attempt: Attempt,
     tell: Callable[[str], None] | None,
+    outputs: Mapping[str, Path] | None,
 ) -> StepRequest:
     wanted = cube.contract.tasks[task]
     folder = attempt.folder
@@ -162,7 +171,7 @@ def _request(
         key=attempt.key,
         cube=cube,
         task=task,
-        volumes={**_input_paths(wanted, cube, inputs, folder), **_output_paths(wanted, folder)},
+        volumes={**_input_paths(wanted, cube, inputs, folder), **(outputs or _output_paths(wanted, folder))},
         log=attempt.log,
         limits=site.limits(deadline_s=wanted.deadline_s, memory_bytes=wanted.resources.memory_bytes),
         tell=tell,
@@ -174,7 +183,7 @@ def _refuse_failure(outcome: StepOutcome, folder: Path) -> None:
         return
     if outcome.error == ErrorClass.EXIT_CODE and shutil.disk_usage(folder).free < _FULL_BYTES:
         raise StepFailedError(
-            f"the disk that holds {str(folder.parent)!r} is full: make room (see `assay agent storage`) and run it"
+            f"the disk that holds {str(folder.parent)!r} is full: make room (see `assay site storage`) and run it"
             f" again. {outcome.message}",
             ErrorClass.SITE_SETUP,
             outcome.exit_code,

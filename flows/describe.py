@@ -24,6 +24,21 @@ def describe_registration(shown: Mapping[str, Any]) -> str:
     return _whole(lines)
 
 
+def describe_cases(shown: Mapping[str, Any]) -> str:
+    """The cases of a staged preparation that wait for people."""
+    dataset = shown["dataset"]
+    lines = [
+        f"## Go on with the preparation of {plain(dataset['name'])}?",
+        f"{shown['open']} cases wait for somebody: see `assay dataset cases list {plain(dataset['name'])}`.",
+        "Approve once they are dealt with; the preparator then goes on. Rejecting ends the preparation.",
+        "",
+        *_table(("status", "cases"), [(name, str(count)) for name, count in shown["counts"].items()]),
+        "",
+        *_table(("case", "status", "comment"), shown["cases"]),
+    ]
+    return _whole(lines)
+
+
 def describe_evaluation(shown: Mapping[str, Any]) -> str:
     """The models that would run."""
     rows = [

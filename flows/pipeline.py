@@ -8,6 +8,7 @@ import asyncio
 import json
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from prefect.cache_policies import NO_CACHE
 from agents.errors import InvalidInputError, StepFailedError
 from agents.home import write_private
 from agents.manifest import Manifest, build_manifest
-from agents.site import current_site
+from agents.runtimes.protocol import CubeBundle
+from agents.site import Site, current_site
+from agents.staging import Stage, is_staged, output_places, read_stage, write_stage
 from agents.steps import StepOutputs, make_ready, run_step
 from agents.verification import dataset_parts
 from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
@@ -32,6 +35,10 @@ from cubes.reports import read_metrics, read_statistics
 
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
 _OUTPUTS = {"data": "output_path", "labels": "output_labels_path", "metadata": "metadata_path"}
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,8 @@ def alone(folder: Path) -> asyncio.Lock:
 async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str) -> Prepared:
     """Raw folders (`data`, `labels`) to a prepared dataset with its manifest.
 
+    A staged preparator goes on with what it left in the folder; the manifest is written once that is sane.
+
     Raises:
         StepFailedError: the preparator failed.
     """
@@ -98,14 +107,17 @@ async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str)
             site = current_site()
             bundle = await make_ready(site, cube)
             inputs = {"data_path": raw["data"], "labels_path": raw["labels"]}
-            outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label)
-            await asyncio.to_thread(_keep_prepared, outputs, prepared)
+            if is_staged(bundle.contract):
+                await _run_stage(site, bundle, inputs, prepared, label)
+            else:
+                outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label)
+                await asyncio.to_thread(_keep_prepared, outputs, prepared)
     return prepared
 
 
 @task(name="sanity_check", task_run_name="sanity check {label}", cache_policy=NO_CACHE, persist_result=False)
 async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
-    """Let the preparator look over what it made.
+    """Let the preparator look over what it made; what is sane is whole.
 
     Raises:
         StepFailedError: the data are not sane.
@@ -116,6 +128,8 @@ async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
         site = current_site()
         bundle = await make_ready(site, cube)
         (await run_step(site, bundle, TaskName.SANITY_CHECK, prepared.inputs, label)).discard()
+        if not prepared.is_whole:
+            await asyncio.to_thread(_seal, prepared)
         write_private(prepared.folder / "sane", "")
 
 
@@ -142,10 +156,19 @@ async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> d
 
 
 @task(name="infer", task_run_name="infer {label}", cache_policy=NO_CACHE, persist_result=False)
-async def infer(cube: CubeRef, prepared: Prepared, folder: Path, label: str) -> Path:
+async def infer(
+    cube: CubeRef, prepared: Prepared, folder: Path, label: str, begun: Callable[[], None] = _nothing
+) -> Path:
     """A model's predictions for a prepared dataset. The step gets the data and never the labels.
 
     Predictions that are whole already need no step: ask `predictions_are_whole` before.
+
+    Args:
+        cube: the model.
+        prepared: the dataset.
+        folder: of the execution.
+        label: for people.
+        begun: called when the step has its slot.
 
     Returns:
         The folder of predictions below `folder`.
@@ -155,7 +178,7 @@ async def infer(cube: CubeRef, prepared: Prepared, folder: Path, label: str) -> 
     """
     site = current_site()
     bundle = await make_ready(site, cube)
-    outputs = await run_step(site, bundle, TaskName.INFER, {"data_path": prepared.parts["data"]}, label)
+    outputs = await run_step(site, bundle, TaskName.INFER, {"data_path": prepared.parts["data"]}, label, begun=begun)
     try:
         outputs.keep("output_path", folder / "predictions")
     finally:
@@ -168,7 +191,14 @@ async def infer(cube: CubeRef, prepared: Prepared, folder: Path, label: str) -> 
 
 @task(name="evaluate", task_run_name="evaluate {label}", cache_policy=NO_CACHE, persist_result=False)
 async def evaluate(
-    cube: CubeRef, predictions: Path, prepared: Prepared, *, schemas: list[MetricSchema], folder: Path, label: str
+    cube: CubeRef,
+    predictions: Path,
+    prepared: Prepared,
+    *,
+    schemas: list[MetricSchema],
+    folder: Path,
+    label: str,
+    begun: Callable[[], None] = _nothing,
 ) -> dict[str, float]:
     """The metrics of predictions against labels. Per-case outputs stay in `folder`, at the site.
 
@@ -178,7 +208,7 @@ async def evaluate(
     site = current_site()
     bundle = await make_ready(site, cube)
     inputs = {"predictions": predictions, "labels": prepared.parts["labels"]}
-    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label)
+    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun)
     try:
         metrics = read_metrics(outputs.volumes["output_path"], schemas)
         if "local_outputs_path" in outputs.volumes:
@@ -215,6 +245,19 @@ def verify(name: str, prepared: Prepared, registered_root: str, *, full: bool = 
     current_site().verify(name, prepared.folder, registered_root, full=full)
 
 
+async def _run_stage(site: Site, bundle: CubeBundle, inputs: dict[str, Path], prepared: Prepared, label: str) -> None:
+    """Run `prepare` on what it has made so far."""
+    folder = prepared.folder
+    (folder / "sane").unlink(missing_ok=True)
+    places = output_places(folder, bundle.contract.tasks[TaskName.PREPARE])
+    (await run_step(site, bundle, TaskName.PREPARE, inputs, label, outputs=places)).discard()
+    write_stage(folder, Stage(runs=read_stage(folder).runs + 1))
+
+
+def _seal(prepared: Prepared) -> None:
+    write_private(prepared.folder / "manifest.json", build_manifest(prepared.parts).model_dump_json())
+
+
 def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:
     try:
         shutil.rmtree(prepared.folder, ignore_errors=True)
@@ -224,4 +267,4 @@ def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:
                 outputs.keep(volume, prepared.folder / part)
     finally:
         outputs.discard()
-    write_private(prepared.folder / "manifest.json", build_manifest(prepared.parts).model_dump_json())
+    _seal(prepared)

@@ -20,7 +20,8 @@ from cubes.digests import short
 from flows.describe import describe_registration
 from flows.gates import Decision, GateRejected, hold
 from flows.job_runs import SiteGateBook, report, run_job, site_decision
-from flows.pipeline import Prepared, compute_statistics, preparation_folder, prepare, sanity_check, verify
+from flows.pipeline import Prepared, compute_statistics, preparation_folder, verify
+from flows.staged import prepared_with_people
 
 GATE = "register_dataset"
 
@@ -34,7 +35,7 @@ async def prepare_flow(job_id: str) -> None:
 async def _prepare_dataset(site: Site, job: Job) -> None:
     name = job.subject
     try:
-        benchmark, prepared = await _prepare(site, job.id, name)
+        benchmark, prepared = await _prepare(site, job)
         decision = await hold(
             SiteGateBook(site),
             name=GATE,
@@ -52,7 +53,8 @@ async def _prepare_dataset(site: Site, job: Job) -> None:
     _register(site, decision)
 
 
-async def _prepare(site: Site, job_id: str, name: str) -> tuple[BenchmarkWork, Prepared]:
+async def _prepare(site: Site, job: Job) -> tuple[BenchmarkWork, Prepared]:
+    job_id, name = job.id, job.subject
     with site.store.read() as session:
         dataset = find_dataset(session, name)
     benchmark = find_benchmark(site.work(), dataset.benchmark_id)
@@ -61,10 +63,7 @@ async def _prepare(site: Site, job_id: str, name: str) -> tuple[BenchmarkWork, P
     raw = {"data": Path(dataset.data_path), "labels": Path(dataset.labels_path)}
     raw_manifest = await asyncio.to_thread(build_manifest, raw)
     folder = preparation_folder(benchmark.preparator, raw_manifest)
-    report(site, job_id, step="prepare")
-    prepared = await prepare(benchmark.preparator, raw, folder, name)
-    report(site, job_id, step="sanity_check")
-    await sanity_check(benchmark.preparator, prepared, name)
+    prepared = await prepared_with_people(site, job, benchmark.preparator, raw, folder)
     report(site, job_id, step="statistics")
     statistics = await compute_statistics(benchmark.preparator, prepared, name)
     with site.store.write() as session:

@@ -28,7 +28,7 @@ from api.schemas.records import AuditHead, BenchmarkWork, DatasetWork, ModelWork
 from cubes.contract import load_contract
 from cubes.digests import digest_bytes, digest_of
 from cubes.packing import pack_folder
-from flows import evaluate, pipeline, prepare, release
+from flows import evaluate, pipeline, prepare, release, staged
 from flows.gates import Decision, GateBook, GateRejected
 from tests.small_registry import TOKEN, SmallRegistry
 
@@ -241,13 +241,16 @@ def write_raw(folder: Path) -> Path:
 
 
 @contextmanager
-def hospital(folder: Path, probe: str, patch: pytest.MonkeyPatch, **settings: Any) -> Iterator[Hospital]:
+def hospital(
+    folder: Path, probe: str, patch: pytest.MonkeyPatch, *, with_prefect: bool = False, **settings: Any
+) -> Iterator[Hospital]:
     """A hospital in a folder.
 
     Args:
         folder: empty, or to be made.
         probe: the outcome of a deny probe of this host, as JSON.
         patch: undone by the caller.
+        with_prefect: leave the flows as they are.
         **settings: of the site.
     """
     folder.mkdir(exist_ok=True)
@@ -261,7 +264,8 @@ def hospital(folder: Path, probe: str, patch: pytest.MonkeyPatch, **settings: An
     here = Hospital(folder, registry, site, write_raw(folder / "raw"), owner)
     patch.setenv(HOME_VARIABLE, str(site.home.path))
     patch.setattr("agents.site._SITES", {site.home.path: site})
-    without_prefect(here, patch)
+    if not with_prefect:
+        without_prefect(here, patch)
     try:
         yield here
     finally:
@@ -275,10 +279,10 @@ def without_prefect(here: Hospital, patch: pytest.MonkeyPatch) -> None:
         name: getattr(pipeline, name).fn
         for name in ("prepare", "sanity_check", "compute_statistics", "infer", "evaluate")
     }
-    for module in (prepare, evaluate, pipeline):
+    for module in (prepare, staged, evaluate, pipeline):
         for name, function in plain.items():
             if hasattr(module, name):
                 patch.setattr(module, name, function)
     patch.setattr(evaluate, "execution", evaluate.execution.fn)
-    for flow in (prepare, evaluate, release):
+    for flow in (prepare, staged, evaluate, release):
         patch.setattr(flow, "hold", here.hold)

@@ -7,6 +7,7 @@ from pathlib import Path
 from agents.errors import StepFailedError
 from agents.runtimes.measure import MAX_DEPTH
 from api.schemas.border import ErrorClass
+from cubes.case_report import REPORT_VOLUME
 from cubes.contract import VOLUMES, Task, TaskName
 
 
@@ -39,13 +40,18 @@ def safe_outputs(folder: Path) -> None:
 
 def missing_output(name: TaskName, task: Task, volumes: Mapping[str, Path]) -> str | None:
     """The first output that the task must write and left empty."""
-    for volume in VOLUMES[name].needed:
+    for volume in needed_outputs(name, task):
         if volume in task.output_volumes:
             path = volumes[volume]
             empty = not any(path.iterdir()) if path.is_dir() else path.lstat().st_size == 0
             if empty:
                 return volume
     return None
+
+
+def needed_outputs(name: TaskName, task: Task) -> tuple[str, ...]:
+    """What the task must write. A staged preparation may have nothing but its report before people have done their part."""
+    return (REPORT_VOLUME,) if REPORT_VOLUME in task.output_volumes else VOLUMES[name].needed
 
 
 def _malformed(message: str) -> StepFailedError:

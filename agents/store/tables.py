@@ -49,6 +49,8 @@ class Person(SiteTable, table=True):
 
 class DatasetState(StrEnum):
     PREPARING = "preparing"
+    OUTSTANDING = "outstanding"
+    """A staged preparation waits for people to deal with cases."""
     PREPARED = "prepared"
     REGISTERED = "registered"
     REJECTED = "rejected"
