@@ -17,7 +17,7 @@ from agents.errors import (
 )
 from agents.store import Store, gates, people
 from agents.store.tables import Gate, GateState, Person, Role, Score, ScoreState
-from api.schemas.sign_in import Answer, DeskError, GateCard, SignedIn, Standing, Vote
+from api.schemas.sign_in import Answer, DeskError, GateCard, SignedIn, Standing, Vote, benchmark_tag
 from api.storage.columns import now
 
 _STATUS: Final[dict[type[AgentError], HTTPStatus]] = {
@@ -28,11 +28,6 @@ _STATUS: Final[dict[type[AgentError], HTTPStatus]] = {
     InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 _PERSON: Final = "person:"
-
-
-def benchmark_tag(benchmark_id: int) -> str:
-    """The tag of flow runs that are about a benchmark: whoever may see that benchmark's runs finds them by it."""
-    return f"benchmark-{benchmark_id}"
 
 
 class SitePeople:
@@ -71,13 +66,13 @@ class SiteGates:
 
     def waiting(self, who: SignedIn) -> list[GateCard]:
         with self._store.read() as session:
-            _person(session, who)
-            return [_card(session, gate) for gate in gates.list_gates(session)]
+            person = _person(session, who)
+            return [_card(session, gate, person) for gate in gates.list_gates(session)]
 
     def get(self, who: SignedIn, gate_id: str) -> GateCard:
         with _told(), self._store.read() as session:
-            _person(session, who)
-            return _card(session, gates.find_gate(session, gate_id))
+            person = _person(session, who)
+            return _card(session, gates.find_gate(session, gate_id), person)
 
     def of_run(self, flow_run_id: str) -> GateCard | None:
         """The run's latest gate that is not superseded."""
@@ -88,16 +83,21 @@ class SiteGates:
 
     def decide(self, who: SignedIn, gate_id: str, answer: Answer) -> GateCard:
         with _told(), self._store.write() as session:
+            person = _person(session, who)
             decision = gates.decide(
                 session,
                 gate_id=gate_id,
                 digest=answer.digest,
                 verdict=answer.verdict,
-                person=_person(session, who),
+                person=person,
                 reason=answer.reason,
                 withheld=answer.withhold,
             )
-            return _card(session, session.get_one(Gate, decision.gate_id))
+            return _card(session, session.get_one(Gate, decision.gate_id), person)
+
+    def may_read(self, who: SignedIn, _flow_run_id: str) -> bool:
+        """Whoever may look at gates here may look at all of them."""
+        return who.standing != Standing.VIEWER
 
     def woken(self, gate_id: str) -> None:
         with _told(), self._store.write() as session:
@@ -122,7 +122,7 @@ def _person(session: Session, who: SignedIn) -> Person:
     return person
 
 
-def _card(session: Session, gate: Gate) -> GateCard:
+def _card(session: Session, gate: Gate, reader: Person | None = None) -> GateCard:
     asked = gates.requested_by(session, gate)
     return GateCard(
         id=gate.id,
@@ -144,6 +144,7 @@ def _card(session: Session, gate: Gate) -> GateCard:
         expires_at=gate.expires_at,
         requested_by=None if asked is None else f"{asked.name} <{asked.email}>",
         earlier={str(item.get("item")): _sent_before(session, item) for item in gate.shown.get("items", [])},
+        barred=None if reader is None else gates.barred(session, gate, reader),
     )
 
 

@@ -6,10 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from agents.bundles.settings import BundleSettings
 from agents.downloads.settings import DownloadSettings
@@ -18,6 +17,7 @@ from agents.errors import HomeError
 from agents.images.settings import ImageSettings
 from agents.runtimes.docker.settings import DockerSettings
 from agents.runtimes.kubernetes.settings import KubernetesSettings
+from api.schemas.sign_in import encrypted_issuer
 
 HOME_VERSION: Final = 1
 
@@ -48,17 +48,13 @@ class SignInSettings(BaseModel):
     client_id: str = "assay"
     title: str = "your institution's account"
     """For the button on the sign-in page."""
+    trusted_proxies: str = ""
+    """Addresses of proxies in front of the pages whose `X-Forwarded-*` are believed, with commas between."""
 
-    @model_validator(mode="after")
-    def _is_encrypted(self) -> "SignInSettings":
-        host = urlsplit(self.issuer or "").hostname
-        if (
-            self.issuer is not None
-            and not self.issuer.startswith("https://")
-            and host not in {"localhost", "127.0.0.1"}
-        ):
-            raise ValueError(f"issuer {self.issuer!r} is not https: whoever is on the way could be anybody")
-        return self
+    @field_validator("issuer")
+    @classmethod
+    def _is_encrypted(cls, issuer: str | None) -> str | None:
+        return encrypted_issuer(issuer)
 
 
 class SiteSettings(BaseModel):

@@ -9,6 +9,7 @@ from agents.prefect_api import MISSING, PrefectApi, PrefectError
 from agents.ticker import Ticker
 from api.client import RegistryClient, RegistryError
 from api.schemas.benchmarks import FlowRunUpdate, GatePublic, GateState, Verdict
+from api.schemas.sign_in import benchmark_tag, gate_tag
 
 _ENDED: Final = frozenset({"CANCELLED", "COMPLETED", "CRASHED", "FAILED", MISSING})
 _TICK_S: Final = 0.25
@@ -63,7 +64,7 @@ class ReviewDispatcher:
             {"gate_id": gate.id},
             idempotency_key=key,
             name=f"{gate.kind.value}: {gate.title}"[:200],
-            tags=[gate.kind.value, f"benchmark:{gate.benchmark_id}"],
+            tags=[gate.kind.value, benchmark_tag(gate.benchmark_id), gate_tag(gate.id)],
         )
         self._client.gates.set_flow_run(gate.id, FlowRunUpdate(flow_run_id=flow_run))
         self._nudge(flow_run)

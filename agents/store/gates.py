@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from agents.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
+from agents.errors import AgentError, ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from agents.home import GateSettings
 from agents.store.delegations import decides_for, may_still_decide
 from agents.store.people import require
@@ -148,6 +148,15 @@ def decide(
         session.add(gate)
         session.flush()
     return decision
+
+
+def barred(session: Session, gate: Gate, person: Person) -> str | None:
+    """Why a person cannot decide at a gate now; None when they can."""
+    try:
+        _require_undecided(session, gate, _counts_for(session, gate, person))
+    except AgentError as error:
+        return str(error)
+    return None
 
 
 def decisions_of(session: Session, gate_id: str) -> list[Decision]:

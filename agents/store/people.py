@@ -3,20 +3,16 @@
 import hashlib
 import secrets
 from datetime import timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlmodel import Session, col, select
 
 from agents.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError, NotSignedInError
 from agents.store.tables import Person, Role
+from api.storage import passwords
 from api.storage.columns import now
 
-if TYPE_CHECKING:
-    from pwdlib import PasswordHash
-
-_SHORTEST: Final = 12
-_LONGEST: Final = 1024
+_PREFIX: Final = "assay_site_"
 _RIGHTS = {
     "look": frozenset(Role),
     "start": frozenset({Role.DATA_OWNER, Role.OPERATOR}),
@@ -110,23 +106,27 @@ def set_password(session: Session, email: str, password: str) -> None:
         NotFoundError: nobody has that address.
         InvalidInputError: too short: length is what makes a password hard to guess.
     """
-    if not _SHORTEST <= len(password) <= _LONGEST:
-        raise InvalidInputError(f"a password has between {_SHORTEST} and {_LONGEST} characters: a sentence will do")
+    if not passwords.is_usable(password):
+        raise InvalidInputError(passwords.WISH)
     person = find_person(session, email)
-    person.password_hash = _hasher().hash(password)
+    person.password_hash = passwords.hash_password(password)
     session.add(person)
 
 
 def by_password(session: Session, email: str, password: str) -> Person:
-    """The person whose address and password these are.
+    """The person whose address and password these are; their personal token does in its place.
 
     Raises:
         NotSignedInError: not both right; how long it takes does not say which.
     """
     person = session.exec(select(Person).where(Person.email == email)).first()
-    known = None if person is None or person.revoked_at is not None else person.password_hash
-    fits = len(password) <= _LONGEST and _hasher().verify(password, known or _nobodys_hash())
-    if person is None or known is None or not fits:
+    if password.startswith(_PREFIX):
+        found = sign_in(session, password)
+        right = person is not None and found.id == person.id
+    else:
+        kept = None if person is None or person.revoked_at is not None else person.password_hash
+        right = passwords.fits(password, kept)
+    if person is None or not right:
         raise NotSignedInError("nobody is known by this address and password")
     return person
 
@@ -161,20 +161,8 @@ def require(person: Person, right: str) -> None:
         raise NotPermittedError(f"{person.email!r} is {person.role.value!r}; to {right} takes {allowed}")
 
 
-@cache
-def _hasher() -> "PasswordHash":
-    from pwdlib import PasswordHash  # noqa: PLC0415 - most commands sign nobody in with a password
-
-    return PasswordHash.recommended()  # argon2id
-
-
-@cache
-def _nobodys_hash() -> str:
-    return _hasher().hash(secrets.token_urlsafe(16))
-
-
 def _secret() -> str:
-    return "assay_site_" + secrets.token_urlsafe(32)
+    return _PREFIX + secrets.token_urlsafe(32)
 
 
 def _hash(secret: str) -> str:

@@ -1,11 +1,12 @@
 """Every request passes here first: no row in the matrix, no answer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
+from sqlmodel import Session
 
-from api.access.identity import OptionalPrincipal
+from api.access.identity import OptionalPrincipal, Principal
 from api.access.matrix import MATRIX, Role
 from api.access.relations import roles_of
 from api.core.database import SessionDep
@@ -20,8 +21,24 @@ def enforce(request: Request, session: SessionDep, principal: OptionalPrincipal)
         NotPermittedError: no role of the caller's is in the row, or the token's scopes do not reach.
         NotFoundError: the path names something that is not there.
     """
-    path = request.scope["route"].path
-    rule = MATRIX[request.method, path]
+    require(session, principal, (request.method, request.scope["route"].path), request.path_params)
+
+
+def require(
+    session: Session, principal: Principal | None, route: tuple[str, str], parameters: Mapping[str, str]
+) -> None:
+    """Let a party pass a route only as the matrix says, by whatever way they come.
+
+    Args:
+        session: to look up what the parameters name.
+        principal: None for nobody.
+        route: a key of the matrix.
+        parameters: of the route's path.
+
+    Raises:
+        NotSignedInError, NotPermittedError, NotFoundError: as `enforce`.
+    """
+    rule = MATRIX[route]
     if Role.ANYONE in rule.roles:
         return
     if principal is None:
@@ -30,7 +47,7 @@ def enforce(request: Request, session: SessionDep, principal: OptionalPrincipal)
         raise NotPermittedError(
             f"this token is not good for {rule.scope.value!r}.", f"Issue one with the scope {rule.scope.value!r}."
         )
-    if not roles_of(session, principal, request.path_params, rule.roles) & rule.roles:
+    if not roles_of(session, principal, dict(parameters), rule.roles) & rule.roles:
         wanted = " or ".join(sorted(role.value.replace("_", " ") for role in rule.roles))
         raise NotPermittedError(f"{principal.actor!r} may not do this.", f"It takes {wanted}.")
 

@@ -80,6 +80,15 @@ def sign_in(session: Session, secret: str) -> Principal:
     token = session.exec(select(Token).where(Token.secret_hash == hash_secret(secret))).first()
     if token is None:
         raise NotSignedInError("this token is not known here.", "Issue a new one with `assay token issue`.")
+    return of_token(session, token)
+
+
+def of_token(session: Session, token: Token) -> Principal:
+    """The bearer of a token that is known.
+
+    Raises:
+        NotSignedInError: expired, revoked, or of a person who is no longer active.
+    """
     if token.revoked_at is not None:
         raise NotSignedInError(f"the token {token.label!r} was revoked.", "Issue a new one with `assay token issue`.")
     if token.expires_at <= now():

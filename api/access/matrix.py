@@ -55,6 +55,7 @@ MATRIX: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("GET", "/v1/users"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
         ("POST", "/v1/users"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
         ("GET", "/v1/users/me"): may(Role.USER, scope=Scope.READ),
+        ("PUT", "/v1/users/me/password"): may(Role.USER, scope=Scope.DECIDE),  # it decides, too
         ("GET", "/v1/users/{user_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
         ("POST", "/v1/users/{user_id}/activate"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
         ("POST", "/v1/users/{user_id}/deactivate"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),

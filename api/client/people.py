@@ -3,7 +3,16 @@
 from typing import TYPE_CHECKING
 
 from api.client.noun import Listed, Noun
-from api.schemas.people import SiteCreate, SitePublic, TokenCreate, TokenIssued, TokenPublic, UserCreate, UserPublic
+from api.schemas.people import (
+    PasswordUpdate,
+    SiteCreate,
+    SitePublic,
+    TokenCreate,
+    TokenIssued,
+    TokenPublic,
+    UserCreate,
+    UserPublic,
+)
 
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812 - inside the classes `list` is the method
@@ -15,6 +24,14 @@ class Users(Noun[UserPublic, UserCreate]):
     def me(self) -> UserPublic:
         """Whose token this is."""
         return self._transport.get(f"{self._path}/me", UserPublic)
+
+    def set_password(self, new: PasswordUpdate) -> UserPublic:
+        """One's own password for signing in to pages.
+
+        Raises:
+            Refused: 422 when it is too short, 403 with a token that is not good for everything.
+        """
+        return self._transport.post(f"{self._path}/me/password", UserPublic, new, method="PUT")
 
     def deactivate(self, user_id: int) -> UserPublic:
         """End a person's access and all of their tokens; what they did stays theirs."""

@@ -5,8 +5,10 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.schemas.sign_in import encrypted_issuer
 
 _KEY_BYTES: Final = 32
 
@@ -27,6 +29,18 @@ class RegistrySettings(BaseSettings):
     max_blob_bytes: int = Field(default=20 << 30, ge=1)
     max_body_bytes: int = Field(default=1 << 20, ge=1 << 16)
     """Of every request but an upload."""
+    session_hours: float = Field(default=12.0, gt=0, le=24 * 30)
+    """How long somebody stays signed in to the pages of reviews."""
+    issuer: str | None = None
+    """An OpenID Connect provider's; without one people sign in to pages with a password or a personal token. Its secret
+    lies in `secrets/single-sign-on.secret`."""
+    client_id: str = "assay"
+    provider_title: str = "your institution's account"
+    """For the button on the sign-in page."""
+    prefect_separate: bool = False
+    """Prefect's server in a process of its own; else it lives in the registry's."""
+    trusted_proxies: str = ""
+    """Addresses of proxies in front of the pages whose `X-Forwarded-*` are believed, with commas between."""
 
     @property
     def url(self) -> str:
@@ -35,6 +49,20 @@ class RegistrySettings(BaseSettings):
     @property
     def blobs(self) -> Path:
         return self.data / "blobs"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Sessions, and what was refused in front of Prefect."""
+        return self.data / "sign-in.sqlite"
+
+    @property
+    def single_sign_on_file(self) -> Path:
+        return self.data / "secrets" / "single-sign-on.secret"
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_encrypted(cls, issuer: str | None) -> str | None:
+        return encrypted_issuer(issuer)
 
     @property
     def audit_key_file(self) -> Path:

@@ -43,6 +43,12 @@ class UserPublic(Stamped):
     active: bool
 
 
+class PasswordUpdate(Strict):
+    """For signing in to pages; how long it must be, the rules say."""
+
+    password: str = Field(repr=False, max_length=4_096)
+
+
 class SiteCreate(Strict):
     name: Name
     title: Line

@@ -10,11 +10,22 @@ from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from api.schemas.benchmarks import Verdict
 from api.schemas.common import Strict
+
+
+def benchmark_tag(benchmark_id: int) -> str:
+    """The tag of flow runs that are about a benchmark: whoever may see that benchmark's runs finds them by it."""
+    return f"benchmark-{benchmark_id}"
+
+
+def gate_tag(gate_id: int) -> str:
+    """The tag of flow runs that rest at a gate of the registry, for those whom that gate alone concerns."""
+    return f"gate-{gate_id}"
 
 
 class Standing(StrEnum):
@@ -92,7 +103,9 @@ class GateCard:
     expires_at: datetime | None = None
     requested_by: str | None = None
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Item to the numbers that were last sent for the same thing: what changed since."""
+    """Item to the numbers that were last released for the same thing: what changed since."""
+    barred: str | None = None
+    """Why whoever looks cannot decide here now; None when they can."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -107,6 +120,19 @@ class GateCard:
         vote = next(v for v in reversed(self.votes) if v.verdict == self.verdict)
         withheld = sorted({item for v in self.votes for item in v.withheld})
         return Answer(verdict=Verdict(vote.verdict), reason=vote.reason[:2_000], digest=self.digest, withhold=withheld)
+
+
+def encrypted_issuer(issuer: str | None) -> str | None:
+    """An identity provider's address, if it may be one.
+
+    Raises:
+        ValueError: not `https`, and not on this very machine.
+    """
+    if issuer is not None and not issuer.startswith("https://"):
+        parts = urlsplit(issuer)
+        if parts.scheme != "http" or parts.hostname not in {"localhost", "127.0.0.1"}:
+            raise ValueError(f"issuer {issuer!r} is not https: whoever is on the way could be anybody")
+    return issuer
 
 
 class DeskError(Exception):

@@ -81,6 +81,17 @@ def read_secret(prompt: str) -> str:
     return secret.strip()
 
 
+def read_new_secret(prompt: str) -> str:
+    """A secret that somebody chooses: typed twice the same, or the first line of stdin.
+
+    Raises:
+        InvalidInputError: nothing was given.
+    """
+    if sys.stdin.isatty():
+        return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=True))
+    return read_secret(prompt)
+
+
 def _person_at_registry(url: str, secret: str) -> dict[str, Any]:
     from api.client import RegistryClient
 

@@ -8,7 +8,7 @@ from cli.connect import find, registry
 from cli.options import Days, Json, noun
 from cli.output import Column, emit_done, emit_json, emit_list, plain, say
 
-app = noun("People at the registry: add, token, list, deactivate, activate.")
+app = noun("People at the registry: add, token, password, list, deactivate, activate.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 
 
@@ -50,6 +50,17 @@ def token(email: Email, *, days: Days = 90, as_json: Json = False) -> None:
         emit_json(issued)
     else:
         _tell_secret(user.email, issued.secret)
+
+
+@app.command()
+def password(*, as_json: Json = False) -> None:
+    """Set your own password for the pages of reviews: asked for twice, or read from stdin."""
+    from api.schemas.people import PasswordUpdate
+    from cli.nouns.sign_in import read_new_secret
+
+    with registry() as client:
+        user = client.users.set_password(PasswordUpdate(password=read_new_secret("Password")))
+    emit_done(user, f"{user.email} signs in to the pages with it; older sessions have ended.", as_json=as_json)
 
 
 @app.command("list")

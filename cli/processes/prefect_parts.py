@@ -19,6 +19,7 @@ def start_prefect(
     port: int = 0,
     layer: Layer | None = None,
     separate: tuple[str, dict[str, str]] | None = None,
+    proxies: str = "",
 ) -> str:
     """Start Prefect's server in this process, and an embedded PostgreSQL where no other is named.
 
@@ -31,6 +32,7 @@ def start_prefect(
         port: zero chooses a free one.
         layer: what stands in front, of a server in this process.
         separate: the same as a name and arguments (ServerOrder), for a server in a process of its own.
+        proxies: addresses of proxies whose `X-Forwarded-*` are believed.
 
     Returns:
         The address of its API, ending in `/api`.
@@ -46,9 +48,17 @@ def start_prefect(
     files = folder / "prefect-server"
     server: PrefectServer | SeparateServer
     if separate is None:
-        server = PrefectServer(url, home=files, host=host, port=port, layer=layer)
+        server = PrefectServer(url, home=files, host=host, port=port, layer=layer, proxies=proxies)
     else:
         name, arguments = separate
-        order = ServerOrder(database_url=url, home=files, host=host, port=port, layer=name, layer_arguments=arguments)
+        order = ServerOrder(
+            database_url=url,
+            home=files,
+            host=host,
+            port=port,
+            proxies=proxies,
+            layer=name,
+            layer_arguments=arguments,
+        )
         server = SeparateServer(order)
     return str(services.start("Prefect's server", server))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from api.app import create_app
 from api.bootstrap import ServiceToken
 from api.client import RegistryClient
 from api.core.settings import RegistrySettings, SettingsError
+from cli.processes.layers import REGISTRY_LAYER, registry_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from flows.settings import configure
@@ -59,14 +61,30 @@ def running_registry(
         configure(home=settings.data / "prefect")
         web = WebServer(create_app(settings), host=host, port=port)
         url = str(services.start("web application", web))
+        token = secrets.token_urlsafe(32)  # of the dispatcher and the runner, as long as this process lives
+        front = {
+            "data": str(settings.data),
+            "database_url": settings.database_url or "",
+            "service_token": token,
+        }
         prefect_url = start_prefect(
-            services, settings.data, database_url=prefect_database_url, database="prefect_registry", port=prefect_port
+            services,
+            settings.data,
+            database_url=prefect_database_url,
+            database="prefect_registry",
+            host=host,
+            port=prefect_port,
+            layer=None if settings.prefect_separate else registry_layer(**front),
+            separate=(REGISTRY_LAYER, front) if settings.prefect_separate else None,
+            proxies=settings.trusted_proxies,
         )
-        _start_reviews(services, settings, url, prefect_url)
+        _start_reviews(services, settings, url, prefect_url, {"Authorization": f"Bearer {token}"})
         yield url, prefect_url
 
 
-def _start_reviews(services: Services, settings: RegistrySettings, url: str, prefect_url: str) -> None:
+def _start_reviews(
+    services: Services, settings: RegistrySettings, url: str, prefect_url: str, headers: dict[str, str]
+) -> None:
     # Prefect reads its settings when it is imported: not before `configure`.
     from flows.deployments import REGISTRY, registry_flows
     from flows.dispatcher import ReviewDispatcher
@@ -77,9 +95,9 @@ def _start_reviews(services: Services, settings: RegistrySettings, url: str, pre
     services.at_end("service's connection", client.close)
     connect(client)
     lock = settings.data / "flows.lock"
-    runner = WarmRunner(registry_flows(), deployment=REGISTRY, api_url=prefect_url, lock=lock)
+    runner = WarmRunner(registry_flows(), deployment=REGISTRY, api_url=prefect_url, lock=lock, headers=headers)
     services.start("reviews", runner)
-    prefect = PrefectApi(prefect_url)
+    prefect = PrefectApi(prefect_url, headers)
     services.at_end("connection to Prefect", prefect.close)
     services.start("dispatcher", ReviewDispatcher(client, prefect, runner.nudge).ticker)
 

@@ -19,7 +19,7 @@ from agents.site import HOME_VARIABLE, Site, current_site
 from agents.ticker import Ticker
 from api.schemas.border import Isolation
 from cli.processes.health import HealthServer
-from cli.processes.layers import site_layer
+from cli.processes.layers import SITE_LAYER, site_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from flows.settings import configure
@@ -79,7 +79,8 @@ def running_site(
             host=settings.prefect_host,
             port=settings.prefect_port,
             layer=None if settings.prefect_separate else site_layer(**front),
-            separate=("cli.processes.layers:site_layer", front) if settings.prefect_separate else None,
+            separate=(SITE_LAYER, front) if settings.prefect_separate else None,
+            proxies=settings.sign_in.trusted_proxies,
         )
         write_private(home.prefect_url_file, prefect_url + "\n")
         services.at_end("address", lambda: home.prefect_url_file.unlink(missing_ok=True))

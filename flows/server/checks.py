@@ -35,10 +35,15 @@ class Asked:
 
 
 class Checks:
-    """The checks of the table's last column, but for resuming, which is a story of its own."""
+    """The checks of the table's last column, but for resuming, which is a story of its own.
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
+    Args:
+        sight: whose runs are whose.
+        may_read: asks the gates' keeper whether somebody may read what a flow run's gate shows.
+    """
+
+    def __init__(self, sight: Sight, may_read: Callable[[SignedIn, str], Awaitable[bool]]) -> None:
+        self._sight, self._may_read = sight, may_read
         self._of: dict[Check, Callable[[Asked], Awaitable[Any]]] = {
             Check.NONE: self._nothing,
             Check.PUBLIC: self._nothing,
@@ -56,6 +61,7 @@ class Checks:
             Check.STATE: self._state,
             Check.TASK_STATE: self._task_state,
             Check.INPUT: self._input,
+            Check.SHOWN: self._shown,
             Check.ASK: self._ask,
         }
 
@@ -152,6 +158,8 @@ class Checks:
             raise Refused(
                 HTTPStatus.FORBIDDEN, f"nobody sets a run to {wanted!r} by hand: decide at its gate, or cancel it"
             )
+        if asked.who.standing in _PEOPLE and not sees_all(asked.who):
+            raise Refused(HTTPStatus.FORBIDDEN, "whoever sees the runs of some benchmarks alone cancels none")
         return body
 
     async def _task_state(self, asked: Asked) -> Any:
@@ -164,6 +172,13 @@ class Checks:
         key = asked.body.get("key") if isinstance(asked.body, Mapping) else None
         if not isinstance(key, str) or not key.endswith(("-schema", "-description")):
             raise Refused(HTTPStatus.FORBIDDEN, f"input {key!r} is not a flow's to write: gates are answered by people")
+        return asked.body
+
+    async def _shown(self, asked: Asked) -> Any:
+        """What a gate shows is confidential between its two sides, also from others who see the run."""
+        await self._sight.require_run(asked.who, asked.id)
+        if asked.who.standing in _PEOPLE and not await self._may_read(asked.who, asked.id):
+            raise Refused(HTTPStatus.FORBIDDEN, f"{asked.who.name} may not read what this run's gate shows")
         return asked.body
 
     async def _ask(self, asked: Asked) -> Any:

@@ -80,6 +80,10 @@ class Deciding:
         response = await self._wake(card)
         return card, response.headers.get("x-woken") == "yes"
 
+    async def may_read(self, who: SignedIn, flow_run_id: str) -> bool:
+        """Whether somebody may read what a flow run's gate shows."""
+        return await asyncio.to_thread(self.gates.may_read, who, flow_run_id)
+
     async def ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
         """Ask the gates' keeper, in a thread.
 

@@ -28,6 +28,7 @@ Layer = Callable[[App], App]
 START_S: Final = 180.0
 """An old database is migrated first."""
 _STOP_S: Final = 20.0
+_REACHED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where this machine finds itself
 _GRACE_S: Final = 3
 _ONLY_ONE = threading.Lock()
 
@@ -96,7 +97,8 @@ class PrefectServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self._host}:{self._port}/api"
+        host = _REACHED.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/api"
 
     @property
     def alive(self) -> bool:

@@ -92,8 +92,9 @@ class _Layer:
             life=settings.session_life,
         )
         sight = Sight(prefect)
-        self._checks = Checks(sight)
         self._deciding = Deciding(settings.gates, sight.client)
+        self._checks = Checks(sight, self._deciding.may_read)
+        self._sight = sight
         self._pages = Pages(settings.name, self._identities, self._deciding, settings.provider, self._note)
         self._log = structlog.get_logger().bind(layer=settings.name)
 
@@ -148,6 +149,7 @@ class _Layer:
             raise Refused(HTTPStatus.FORBIDDEN, f"{who.name} ({who.standing.value}) may not {match.route}")
         if check == Check.RESUME:
             form = read_json(await read_body(receive, FORM_BYTES))
+            await self._sight.require_run(who, match.places["id"])
             response = await self._deciding.resume(who, match.places["id"], form)
             await response(scope, receive, send)
             return

@@ -46,6 +46,10 @@ class Gates(Protocol):
         """The gate at which a flow run rests, if it does."""
         ...
 
+    def may_read(self, who: SignedIn, flow_run_id: str) -> bool:
+        """Whether a person may read what a flow run's gate shows: nobody may have approved it yet."""
+        ...
+
     def decide(self, who: SignedIn, gate_id: str, answer: Answer) -> GateCard:
         """Write a decision.
 

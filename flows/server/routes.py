@@ -48,11 +48,13 @@ class Check(StrEnum):
     RESUME = "resume"
     """Only with a decision; the form is validated, and rewritten from it."""
     STATE = "state"
-    """People may only cancel; a run that rests at a gate cannot be set going; never by force."""
+    """People may only cancel, and only who sees all runs; a run that rests at a gate cannot be set going; never by force."""
     TASK_STATE = "task state"
     """The task run is of one of theirs; never by force."""
     INPUT = "input"
     """The answer to a gate cannot be written."""
+    SHOWN = "shown"
+    """The run is theirs, and what its gate shows is theirs to read."""
     ASK = "ask"
     """Asks for a run, or what runs come from: no state of one's own choosing, nothing that the server would render."""
 
@@ -99,8 +101,8 @@ _TABLE: Final = (
     ("POST /flow_runs/{id}/resume", "osa", Check.RESUME),
     ("POST /flow_runs/{id}/set_state", "oswa", Check.STATE),
     ("POST /flow_runs/{id}/input", "sw", Check.INPUT),
-    ("POST /flow_runs/{id}/input/filter", "osw", Check.RUN),
-    ("GET /flow_runs/{id}/input/{key}", "oswa", Check.RUN),  # a gate's form shows what nobody has approved yet
+    ("POST /flow_runs/{id}/input/filter", "osw", Check.SHOWN),
+    ("GET /flow_runs/{id}/input/{key}", "oswa", Check.SHOWN),  # a gate's form shows what nobody has approved yet
     ("DELETE /flow_runs/{id}/input/{key}", "", Check.NONE),
     ("GET /flow_run_states/", "voswa", Check.OF_RUN),
     ("GET /flow_run_states/{id}", "swa", Check.ALL),
@@ -263,10 +265,10 @@ _TABLE: Final = (
     ("GET /variables/{id}", "a", Check.NONE),
     ("PATCH /variables/{id}", "a", Check.NONE),
     ("DELETE /variables/{id}", "a", Check.NONE),
-    ("PUT /saved_searches/", "oa", Check.NONE),
-    ("POST /saved_searches/filter", "oa", Check.NONE),
-    ("GET /saved_searches/{id}", "oa", Check.NONE),
-    ("DELETE /saved_searches/{id}", "oa", Check.NONE),
+    ("PUT /saved_searches/", "oa", Check.ALL),
+    ("POST /saved_searches/filter", "oa", Check.ALL),
+    ("GET /saved_searches/{id}", "oa", Check.ALL),
+    ("DELETE /saved_searches/{id}", "oa", Check.ALL),
 )
 
 ROUTES: Final = {route: Row(frozenset(_LETTERS[letter] for letter in who), check) for route, who, check in _TABLE}

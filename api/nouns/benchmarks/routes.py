@@ -110,4 +110,4 @@ def remove_member(act: ActDep, benchmark_id: Id, member_id: Id) -> None:
 
 
 def _public_user(user: User) -> UserPublic:
-    return UserPublic.model_validate(user.model_dump())
+    return UserPublic.model_validate(user.model_dump(include=set(UserPublic.model_fields)))

@@ -60,12 +60,7 @@ def decide(act: Act, gate_id: int, new: DecisionCreate) -> Decision:
     """
     gate = _locked(act.session, gate_id)
     user = act.user
-    if gate.requested_by == user.id:
-        raise NotPermittedError(f"{user.email!r} asked for this: nobody decides about their own.", "Ask another one.")
-    if not may_decide(act.session, act.principal, gate):
-        raise NotPermittedError(f"{user.email!r} may not decide at gate {gate_id}.", "It takes the other side.")
-    step(gate, Action.DECIDE)
-    _once(act.session, gate, user)
+    require_may_decide(act.session, act.principal, gate)
     if not _is_up_to_date(act.session, gate):
         _show_again(act, gate)
         # Kept although this decision is refused: else nobody could ever see what is there now.
@@ -76,6 +71,23 @@ def decide(act: Act, gate_id: int, new: DecisionCreate) -> Decision:
     if new.verdict == Verdict.APPROVE:
         KINDS[gate.kind].check(act.session, gate)
     return _write(act, gate, user, new)
+
+
+def require_may_decide(session: Session, principal: Principal, gate: Gate) -> None:
+    """Let a person pass who may decide at a gate now, whatever they would say.
+
+    Raises:
+        NotPermittedError, ConflictError: as `decide`.
+    """
+    user = principal.user
+    if user is None:
+        raise NotPermittedError("this is for people.", "Use a personal token.")
+    if gate.requested_by == user.id:
+        raise NotPermittedError(f"{user.email!r} asked for this: nobody decides about their own.", "Ask another one.")
+    if not may_decide(session, principal, gate):
+        raise NotPermittedError(f"{user.email!r} may not decide at gate {gate.id}.", "It takes the other side.")
+    MACHINE.next(gate.state, Action.DECIDE, named(gate))
+    _once(session, gate, user)
 
 
 def approve_by_policy(act: Act, gate: Gate, *, policy: str, reason: str) -> None:
@@ -145,13 +157,13 @@ def shown_now(session: Session, gate: Gate) -> dict[str, Any]:
 
 def standing(session: Session, gate: Gate) -> Outcome | None:
     """How a gate stands by the decisions that count; None while there are too few."""
-    counting = _counting(session, gate)
-    for decision in counting:
+    found = counting(session, gate)
+    for decision in found:
         if decision.verdict == Verdict.REJECT:
             return Outcome(Verdict.REJECT, decision.user_id, decision.reason)
-    if len(counting) < gate.quorum:
+    if len(found) < gate.quorum:
         return None
-    return Outcome(Verdict.APPROVE, counting[-1].user_id, counting[-1].reason)
+    return Outcome(Verdict.APPROVE, found[-1].user_id, found[-1].reason)
 
 
 def set_flow_run(act: Act, gate_id: int, flow_run_id: str) -> Gate:
@@ -165,13 +177,19 @@ def set_flow_run(act: Act, gate_id: int, flow_run_id: str) -> Gate:
 
 
 def public(session: Session, gate: Gate) -> GatePublic:
-    found = _counting(session, gate) if gate.state in LIVE else decisions_of(session, gate.id, gate.revision)
+    found = counting(session, gate) if gate.state in LIVE else decisions_of(session, gate.id, gate.revision)
     approvals = sum(decision.verdict == Verdict.APPROVE for decision in found)
     return GatePublic(**gate.model_dump(), approvals=approvals)
 
 
 def public_decision(decision: Decision) -> DecisionPublic:
     return DecisionPublic.model_validate(decision.model_dump())
+
+
+def counting(session: Session, gate: Gate) -> list[Decision]:
+    """Decisions about what is shown, by people who may (still) decide."""
+    found = decisions_of(session, gate.id, gate.revision)
+    return [d for d in found if d.digest == gate.digest and _may_still(session, gate, d.user_id)]
 
 
 def decisions_of(session: Session, gate_id: int | None, revision: int) -> list[Decision]:
@@ -222,12 +240,6 @@ def _write(act: Act, gate: Gate, user: User, new: DecisionCreate) -> Decision:
         act.session.add(gate)
     _note(act, "decided", gate, verdict=new.verdict.value, reason=new.reason, revision=gate.revision)
     return decision
-
-
-def _counting(session: Session, gate: Gate) -> list[Decision]:
-    """Decisions about what is shown, by people who may (still) decide."""
-    found = decisions_of(session, gate.id, gate.revision)
-    return [d for d in found if d.digest == gate.digest and _may_still(session, gate, d.user_id)]
 
 
 def _may_still(session: Session, gate: Gate, user_id: int | None) -> bool:

@@ -33,7 +33,7 @@ def leaderboard_for(session: Session, principal: Principal, benchmark_id: int, *
     """
     benchmark = find(session, Benchmark, benchmark_id)
     inside = principal.service or is_on_committee(session, principal, benchmark_id)
-    last = _last_release(session, benchmark_id)
+    last = last_release(session, benchmark_id)
     if inside and not released:
         return _with_release(current(session, benchmark), last)
     if last is None:
@@ -97,7 +97,8 @@ def newest_result(session: Session, benchmark_id: int) -> int:
     return session.exec(select(func.max(Result.id)).where(Result.benchmark_id == benchmark_id)).one() or 0
 
 
-def _last_release(session: Session, benchmark_id: int) -> Release | None:
+def last_release(session: Session, benchmark_id: int) -> Release | None:
+    """What was last released of a benchmark."""
     query = select(Release).where(Release.benchmark_id == benchmark_id).order_by(col(Release.id).desc())
     return session.exec(query).first()
 

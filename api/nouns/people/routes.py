@@ -9,10 +9,10 @@ from api.core.database import SessionDep
 from api.core.paging import Paging, page
 from api.core.problems import documented
 from api.core.rows import find
-from api.nouns.people import rules
+from api.nouns.people import rules, sign_in
 from api.nouns.people.tables import Organization, User
 from api.schemas.common import Email, Id, Name, Page
-from api.schemas.people import OrganizationCreate, OrganizationPublic, UserCreate, UserPublic
+from api.schemas.people import OrganizationCreate, OrganizationPublic, PasswordUpdate, UserCreate, UserPublic
 
 router = APIRouter(tags=["people"])
 
@@ -22,7 +22,7 @@ def shown_organization(organization: Organization) -> OrganizationPublic:
 
 
 def shown_user(user: User) -> UserPublic:
-    return UserPublic.model_validate(user.model_dump())
+    return UserPublic.model_validate(user.model_dump(include=set(UserPublic.model_fields)))
 
 
 @router.get("/v1/organizations", responses=documented())
@@ -70,6 +70,12 @@ def create_user(act: ActDep, new: UserCreate) -> UserPublic:
 @router.get("/v1/users/me", responses=documented())
 def read_me(user: CurrentUser) -> UserPublic:
     return shown_user(user)
+
+
+@router.put("/v1/users/me/password", responses=documented())
+def set_own_password(act: ActDep, new: PasswordUpdate) -> UserPublic:
+    """Sign in to pages with this from now on; sessions that an earlier one opened end."""
+    return shown_user(sign_in.set_password(act, new.password))
 
 
 @router.get("/v1/users/{user_id}", responses=documented(404))

@@ -28,6 +28,10 @@ class User(RegistryTable, table=True):
     organization_id: int = Field(foreign_key="organization.id", index=True)
     platform_administrator: bool = False
     active: bool = True
+    password_hash: str | None = None
+    """For signing in to pages, where no identity provider does it: argon2id."""
+    oidc_subject: str | None = Field(default=None, index=True, unique=True)
+    """Issuer and subject at the identity provider, from the first time that they came from there."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
     @property

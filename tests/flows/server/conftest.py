@@ -13,13 +13,13 @@ from oidc_provider_mock import run_server_in_thread
 from prefect import flow
 from prefect.runtime import flow_run as this_run
 
-from agents.desk import benchmark_tag
 from agents.home import GateSettings, SignInSettings, SiteSettings, create_home, write_private
 from agents.prefect_api import PrefectApi
 from agents.site import Site
 from agents.store import gates
 from agents.store.people import add_person, set_password
 from agents.store.tables import Decision, Gate, Role
+from api.schemas.sign_in import benchmark_tag
 from cubes.digests import digest_of
 from flows.gates import GateRejected, hold
 from flows.job_runs import SiteGateBook
@@ -28,6 +28,7 @@ from flows.server.ledger import Ledger
 from flows.server.postgres import EmbeddedPostgres
 from flows.server.separate import SeparateServer, ServerOrder
 from flows.warm import WarmRunner
+from tests.flows.server.reviews import Reviews, running_reviews
 
 _WARNINGS = (
     # Prefect's client leaves sockets of its event streams to the collector.
@@ -243,3 +244,11 @@ def run(place: Place) -> str:
 
 def other_digest() -> str:
     return digest_of({"something": "else"})
+
+
+@pytest.fixture(scope="session")
+def reviews(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Reviews]:
+    """A registry whose reviews wait behind the layer."""
+    database = ensure_prefect_database(cluster.url("postgres"), "prefect_registry")
+    with running_reviews(tmp_path_factory.mktemp("reviews"), database, until) as running:
+        yield running
