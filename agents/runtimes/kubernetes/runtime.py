@@ -37,6 +37,8 @@ from cubes.contract import ContainerType
 
 JOBS: Final = "batch/v1/jobs"
 _GONE_S: Final = 60.0
+_NODE_ANSWERS_S: Final = 3.0
+"""A node that was only tainted ends its pods at once; one that is lost ends nothing."""
 _AGAIN_S: Final = 0.3
 
 
@@ -146,8 +148,12 @@ class KubernetesRuntime:
             if not self._leaving:
                 await uninterrupted(self._end(cluster, name))
             raise
-        if over.exit_code is None and over.error != ErrorClass.CLUSTER_UNREACHABLE:
+        except RuntimeSetupError:
             await uninterrupted(self._end(cluster, name))
+            raise
+        if over.exit_code is None and over.error != ErrorClass.CLUSTER_UNREACHABLE:
+            lost = over.error == ErrorClass.NODE_LOST
+            await uninterrupted(self._end(cluster, name, within_s=_NODE_ANSWERS_S if lost else _GONE_S))
         return over
 
     async def _start(self, cluster: Cluster, job: dict[str, Any]) -> Over | None:
@@ -190,9 +196,9 @@ class KubernetesRuntime:
             raise RuntimeSetupError(f"the Job {name!r} exists and is not of step {key!r}: remove it")
         return "deletionTimestamp" not in found["metadata"]
 
-    async def _end(self, cluster: Cluster, name: str) -> None:
+    async def _end(self, cluster: Cluster, name: str, *, within_s: float = _GONE_S) -> None:
         """Delete the Job, and wait until its pod is gone; a cluster that is away ends it by its own deadline."""
-        end = time.monotonic() + _GONE_S
+        end = time.monotonic() + within_s
         while time.monotonic() < end:
             try:
                 await cluster.delete(f"{JOBS}/{name}")

@@ -85,10 +85,10 @@ _FINAL_WORDS: Final = (
 """What a registry says that it will say again. Anything else may be the network."""
 _OWN_DISK: Final = ("usage of emptydir", "local ephemeral storage usage", "ephemeral local storage usage")
 _NO_HELP: Final = "preemption is not helpful"
-_NOT_FOR_GOOD: Final = (
-    "were unschedulable", "taint {node.kubernetes.io/", "taint {node.cloudprovider.kubernetes.io/", "unbound immediate",
-)  # fmt: skip
+_NOT_FOR_GOOD: Final = ("were unschedulable", "taint {node.kubernetes.io/", "unbound immediate")
 """A node that is cordoned, away or just coming, a claim that is being made: they are waited for."""
+_TAINT: Final = "had untolerated taint"
+_FORBIDDEN: Final = " is forbidden: "
 _QUOTA: Final = "exceeded quota"
 
 
@@ -120,10 +120,10 @@ def gone(last: Json | None) -> Over:
 
 
 def not_created(message: str) -> Waiting:
-    """The Job controller could not make the pod; `message` is that of its event."""
-    if _QUOTA in message.lower():
-        return Waiting(message)
-    return Waiting(message, ErrorClass.REFUSED)
+    """The Job controller could not make the pod; `message` is that of its event, for a pod with another name each time."""
+    _, forbidden, reason = message.partition(_FORBIDDEN)
+    said = f"the pod{forbidden}{reason}" if reason else message
+    return Waiting(said, None if _QUOTA in message.lower() else ErrorClass.REFUSED)
 
 
 def job_failed(job: Json) -> Over | None:
@@ -144,9 +144,11 @@ def _taken_away(pod: Json) -> Over | None:
         own = any(words in str(status.get("message", "")).lower() for words in _OWN_DISK)
         return Over(None, ErrorClass.DISK if error == ErrorClass.EVICTED and own else error, _words(status))
     for condition in status.get("conditions", ()):
-        disrupted = condition["type"] == "DisruptionTarget" and condition["status"] == "True"
-        if disrupted and _has_ended(pod):
-            return Over(None, _DISRUPTIONS.get(condition.get("reason", ""), ErrorClass.EVICTED), _words(condition))
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            error = _DISRUPTIONS.get(condition.get("reason", ""), ErrorClass.EVICTED)
+            # From a node that is lost nobody reports how a program ended.
+            if error == ErrorClass.NODE_LOST or _has_ended(pod):
+                return Over(None, error, _words(condition))
     return None
 
 
@@ -185,8 +187,14 @@ def _unscheduled(condition: Json) -> Waiting:
     """No node yet. Where preemption helps on none, no node could take it even if it were empty."""
     said = str(condition.get("message", "")).lower()
     helpful = "no preemption victims found" in said.rpartition("preemption: ")[2]
-    never = _NO_HELP in said and not helpful and not any(words in said for words in _NOT_FOR_GOOD)
+    never = _NO_HELP in said and not helpful and not _may_pass(said)
     return Waiting(_words(condition), ErrorClass.UNSCHEDULABLE if never else None)
+
+
+def _may_pass(said: str) -> bool:
+    """Whether a node may come back. Newer schedulers do not name taints: where nothing else is said, one is away."""
+    reasons = said.partition("nodes are available: ")[2].partition(". ")[0].split(", ")
+    return any(words in said for words in _NOT_FOR_GOOD) or all(_TAINT in reason for reason in reasons)
 
 
 def _words(said: Json) -> str:
