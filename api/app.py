@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from api.access.document import with_rights
 from api.access.enforce import check_complete, enforce
 from api.core import problems
 from api.core.audit import AuditLog
@@ -61,6 +63,13 @@ ROUTERS = (
 )
 
 
+class RegistryApp(FastAPI):
+    """A web application whose document tells who may do what."""
+
+    def openapi(self) -> dict[str, Any]:
+        return with_rights(super().openapi())
+
+
 def create_app(settings: RegistrySettings) -> FastAPI:
     """The application; its database must be migrated (`api.migrations.upgrade`).
 
@@ -77,7 +86,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
         yield
         app.state.engine.dispose()
 
-    app = FastAPI(
+    app = RegistryApp(
         title="Assay registry",
         version=version("assay"),
         lifespan=lifespan,

@@ -71,7 +71,7 @@ MATRIX: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("POST", "/v1/sites/{site_id}/tokens"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.WRITE),
         # Files, cubes and models
         ("PUT", "/v1/blobs/{digest}"): may(Role.USER, scope=Scope.WRITE),
-        ("GET", "/v1/blobs/{digest}"): may(Role.READER, scope=Scope.READ),
+        ("GET", "/v1/blobs/{digest}"): may(Role.READER, Role.SERVICE, scope=Scope.READ),
         ("GET", "/v1/cubes"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
         ("POST", "/v1/cubes"): may(Role.USER, scope=Scope.WRITE),
         ("GET", "/v1/cubes/{cube_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),

