@@ -26,12 +26,18 @@ def load(text: str, *, max_bytes: int) -> Any:
     """
     if len(text.encode("utf-8", "surrogatepass")) > max_bytes:
         raise StrictYamlError(1, f"the document is larger than {max_bytes} bytes")
-    loader = yaml.SafeLoader(text)
     try:
-        _refuse_aliases(text)
-        node = loader.get_single_node()
-        _check(node, 0)
-        return None if node is None else loader.construct_document(node)
+        loader = yaml.SafeLoader(text)
+        try:
+            _refuse_bombs(text)
+            node = loader.get_single_node()
+            _check(node, 0)
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise StrictYamlError(line, f"the character {chr(error.character)!r} is not allowed in YAML") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise StrictYamlError(1 if mark is None else mark.line + 1, str(getattr(error, "problem", error))) from None
@@ -39,8 +45,6 @@ def load(text: str, *, max_bytes: int) -> Any:
         if isinstance(error, StrictYamlError):
             raise
         raise StrictYamlError(1, f"not plain data ({type(error).__name__})") from None
-    finally:
-        loader.dispose()
 
 
 def line_of(text: str, keys: Sequence[str]) -> int:
@@ -84,11 +88,15 @@ def _line(part: Any) -> int:
     return 1 if part.start_mark is None else int(part.start_mark.line) + 1
 
 
-def _refuse_aliases(text: str) -> None:
-    # Before composing: an alias may unfold into more than memory holds.
+def _refuse_bombs(text: str) -> None:
+    # Before composing: an alias may unfold into more than memory holds, and each level costs a look at all others.
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise StrictYamlError(_line(event), "aliases (*name) are not allowed: write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH + 1:
+            raise StrictYamlError(_line(event), f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _check(node: Node | None, depth: int) -> None:
