@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from agents.asking import ask_for_executions, ask_for_releases
 from agents.errors import StepFailedError
 from agents.prefect_api import MISSING, PrefectApi
+from agents.progress import EVERY, queue_progress
 from agents.site import Site
 from agents.store import gates, jobs, outbox
 from agents.store.changes import Changes
@@ -55,7 +56,7 @@ class RegistryLoop:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._next_pull = self._next_heartbeat = 0.0
+        self._next_pull = self._next_heartbeat = self._next_progress = 0.0
         self._log = structlog.get_logger().bind(loop="registry")
         self.ticker = Ticker("registry", min(1.0, site.settings.poll_s), self.tick)
 
@@ -69,6 +70,9 @@ class RegistryLoop:
         if moment >= self._next_heartbeat:
             queue_heartbeat(self._site)
             self._next_heartbeat = moment + self._site.settings.heartbeat_s
+        if moment >= self._next_progress:
+            queue_progress(self._site)
+            self._next_progress = moment + EVERY.total_seconds()
         self._site.border.flush()
         if moment >= self._next_pull:
             self.pull()
@@ -149,7 +153,7 @@ class LocalLoop:
         with self._site.store.read() as session:
             benchmarks = benchmarks_of(session, job)
         flow_run = self._prefect.create_flow_run(
-            f"{job.kind.value}/site",
+            f"{job.kind.value}/{self._site.settings.prefect_deployment}",
             {"job_id": job.id},
             idempotency_key=job.id,
             name=f"{job.kind.value} {job.subject}",

@@ -21,7 +21,7 @@ COMMANDS: Final[Sections] = {
         "model": Lazy("cli.nouns.model:app", "Models: register, check against a benchmark, list, show, results."),
         "benchmark": Lazy("cli.nouns.benchmark:app", "Benchmarks: register, submit, committee, policy, leaderboard."),
         "association": Lazy("cli.nouns.association:app", "A model's or dataset's place in a benchmark."),
-        "dataset": Lazy("cli.nouns.dataset:app", "Datasets: prepare and register at a site, list, show."),
+        "dataset": Lazy("cli.nouns.dataset:app", "Datasets: prepare and register at a site, cases, list, show."),
     },
     "What happens": {
         "gate": Lazy("cli.nouns.gate:app", "What waits for a decision: list, show, approve, reject."),

@@ -24,6 +24,7 @@ from cubes.digests import digest_bytes, digest_file
 TOKEN: Final = "assay_1_secret"
 KINDS: Final = {
     "/v1/site/heartbeats": PayloadKind.HEARTBEAT,
+    "/v1/site/preparations": PayloadKind.PREPARATION,
     "/v1/site/datasets": PayloadKind.DATASET,
     "/v1/site/execution-events": PayloadKind.EXECUTION_EVENT,
     "/v1/site/results": PayloadKind.RESULT,

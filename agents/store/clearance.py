@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from agents.errors import NotClearedError
+from agents.store.consents import consents
 from agents.store.gates import decision_of
 from agents.store.tables import Decision, Gate, OutboxItem
 from api.schemas.benchmarks import Verdict
@@ -20,6 +21,7 @@ from api.schemas.border import (
     ApprovedResult,
     DatasetRegistration,
     PayloadKind,
+    PreparationProgress,
     parse_payload,
 )
 from api.schemas.common import Strict
@@ -42,6 +44,8 @@ def clear(session: Session, item: OutboxItem) -> Strict:
         raise _no(item, f"it is not on the list of what may leave ({error})") from error
     if item.kind in NEEDS_DECISION:
         _allowed(session, item, payload)
+    if isinstance(payload, PreparationProgress) and not consents(session, payload.name):
+        raise _no(item, f"no data owner agrees that the registry hears how far {payload.name!r} is")
     return payload
 
 

@@ -5,14 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlmodel import Session
 
 from agents.errors import HomeError
 from agents.store.tables import SiteTable
 from api.storage.engine import WRITE, make_engine
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 3
+"""Each version so far only added tables and columns."""
+_ADDED: Final = (("delegation", "reason", "VARCHAR NOT NULL DEFAULT ''"),)
+"""Columns that came later: table, name, definition."""
 
 # Decisions, and what was sent, are evidence: the database itself refuses to change them.
 _TRIGGERS: Final = (
@@ -31,6 +34,14 @@ _TRIGGERS: Final = (
     (
         "CREATE TRIGGER IF NOT EXISTS gate_event_no_delete BEFORE DELETE ON gate_event BEGIN"
         " SELECT RAISE(ABORT, 'events are append-only'); END"
+    ),
+    (
+        "CREATE TRIGGER IF NOT EXISTS consent_no_update BEFORE UPDATE ON progress_consent BEGIN"
+        " SELECT RAISE(ABORT, 'consents are append-only'); END"
+    ),
+    (
+        "CREATE TRIGGER IF NOT EXISTS consent_no_delete BEFORE DELETE ON progress_consent BEGIN"
+        " SELECT RAISE(ABORT, 'consents are append-only'); END"
     ),
     (
         # A heartbeat says nothing of any patient or model; a year of them would fill the file.
@@ -92,8 +103,16 @@ class Store:
                 raise HomeError(
                     f"{str(self.path)!r} was written by a newer Assay (version {version}): upgrade this one"
                 )
-            if version == 0:
+            if version < SCHEMA_VERSION:
                 SiteTable.metadata.create_all(connection)
+                _add_columns(connection)
                 for trigger in _TRIGGERS:
                     connection.execute(text(trigger))
                 connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give tables of an older version the columns that came later."""
+    for table, column, definition in _ADDED:
+        if column not in {row.name for row in connection.execute(text(f"PRAGMA table_info({table})"))}:
+            connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column} {definition}"))

@@ -176,6 +176,7 @@ class Delegation(SiteTable, table=True):
     gate_name: str | None = None
     """The kind of gate; None: all."""
     until: datetime = Field(sa_type=UtcDateTime)
+    reason: str = ""
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
@@ -250,6 +251,23 @@ class Score(SiteTable, table=True):
     state: ScoreState = Field(default=ScoreState.NEW, index=True)
     started_at: datetime = Field(sa_type=UtcDateTime)
     finished_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ProgressConsent(SiteTable, table=True):
+    """A data owner's word on whether the registry may hear how far a preparation is. The newest row counts; none is a no.
+
+    Rows are never changed or deleted.
+    """
+
+    __tablename__ = "progress_consent"
+
+    id: int | None = Field(default=None, primary_key=True)
+    dataset: str = Field(index=True)
+    given: bool
+    person_id: int = Field(foreign_key="person.id")
+    person: str
+    """Name and address as they were then."""
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
 class OutboxState(StrEnum):

@@ -21,6 +21,7 @@ from api.schemas.records import DatasetPublic, ExecutionPublic, ResultPublic, Si
 
 _ROUTES: Final = {
     PayloadKind.HEARTBEAT: "/v1/site/heartbeats",
+    PayloadKind.PREPARATION: "/v1/site/preparations",
     PayloadKind.DATASET: "/v1/site/datasets",
     PayloadKind.EXECUTION_EVENT: "/v1/site/execution-events",
     PayloadKind.RESULT: "/v1/site/results",

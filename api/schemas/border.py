@@ -1,4 +1,5 @@
-"""The closed list of what leaves a site: heartbeats, dataset registrations, execution events, approved results.
+"""The closed list of what leaves a site: heartbeats, how far preparations are, dataset registrations, execution events,
+approved results.
 
 Nothing else does. `PAYLOADS` is that list; the site's sender and the registry's routes both go by it.
 """
@@ -21,6 +22,7 @@ MAX_STATISTICS_BYTES: Final = 128 * 1024
 
 class PayloadKind(StrEnum):
     HEARTBEAT = "heartbeat"
+    PREPARATION = "preparation"
     DATASET = "dataset"
     EXECUTION_EVENT = "execution_event"
     RESULT = "result"
@@ -57,6 +59,19 @@ class Heartbeat(Strict):
     running: Count
     waiting_gates: Count
     probe: ProbeOutcome
+
+
+class PreparationProgress(Strict):
+    """How far a staged preparation is: the fraction of cases per status, by number. No name, no count, no case."""
+
+    benchmark_id: Id
+    name: Name
+    """The dataset's, as it will be registered."""
+    fractions: dict[
+        Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,3}$")], Annotated[float, Field(ge=0, le=1)]
+    ] = Field(max_length=20)
+    """Negative statuses wait for a person, or failed."""
+    measured_at: AwareDatetime
 
 
 class SiteDecision(Strict):
@@ -189,6 +204,7 @@ class ApprovedResult(Strict):
 
 PAYLOADS: Final[dict[PayloadKind, type[Strict]]] = {
     PayloadKind.HEARTBEAT: Heartbeat,
+    PayloadKind.PREPARATION: PreparationProgress,
     PayloadKind.DATASET: DatasetRegistration,
     PayloadKind.EXECUTION_EVENT: ExecutionEvent,
     PayloadKind.RESULT: ApprovedResult,

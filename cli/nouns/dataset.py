@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.connect import at_site, benchmark_names, find, registry, site_store
+from cli.nouns import dataset_cases as cases
 from cli.options import DAY_S, AtSite, Json, Timeout, noun
 from cli.output import Column, digest, emit_done, emit_list, emit_one, note, plain
 
 if TYPE_CHECKING:
     from agents.home import Home
 
-app = noun("Datasets: prepare and register at a site, list, show.")
+app = noun("Datasets: prepare and register at a site, cases of a staged preparation, list, show.")
+app.add_typer(cases.app, name="cases")
 
 _COLUMNS = (
     Column("dataset", "name"),

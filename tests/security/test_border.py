@@ -155,12 +155,18 @@ def _payloads(here: Hospital) -> dict[PayloadKind, dict[str, Any]]:
         "waiting_gates": 0,
         "probe": probe,
     }
+    found[PayloadKind.PREPARATION] = {
+        "benchmark_id": 1,
+        "name": "d1",
+        "fractions": {"-1": 0.25, "2": 0.75},
+        "measured_at": probe["probed_at"],
+    }
     return found
 
 
 class TestClosedList:
     def test_it_has_these_kinds(self) -> None:
-        assert {kind.value for kind in PAYLOADS} == {"heartbeat", "dataset", "execution_event", "result"}
+        assert {kind.value for kind in PAYLOADS} == {"heartbeat", "preparation", "dataset", "execution_event", "result"}
 
     @pytest.mark.parametrize("kind", PayloadKind)
     def test_an_extra_key_is_refused_at_every_depth(self, released: Hospital, kind: PayloadKind) -> None:
@@ -188,6 +194,7 @@ class TestClosedList:
         }
         assert free == {
             "heartbeat": set(),
+            "preparation": set(),
             "execution_event": set(),
             "dataset": {"title", "person", "reason", "statistics"},
             "result": {"person", "reason"},

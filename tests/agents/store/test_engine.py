@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import select
 
@@ -12,7 +13,7 @@ from agents.errors import HomeError
 from agents.home import Home
 from agents.store import Store
 from agents.store.gates import decide, open_gate
-from agents.store.tables import Decision, Job, JobKind, KeptHead, OutboxItem, OutboxState, Person
+from agents.store.tables import Decision, Job, JobKind, KeptHead, OutboxItem, OutboxState, Person, ProgressConsent
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import PayloadKind
 from api.storage.columns import now
@@ -106,6 +107,23 @@ class TestOpen:
     def test_a_second_opening_keeps_what_is_there(self, home: Home, person: Callable[..., Person]) -> None:
         person("viewer")
         again = Store(home.store_file)
+        with again.read() as session:
+            assert len(session.exec(select(Person)).all()) == 1
+        again.close()
+
+    def test_a_file_of_the_first_version_gets_what_was_added_since(
+        self, store: Store, home: Home, person: Callable[..., Person]
+    ) -> None:
+        owner = person("data_owner")
+        store.close()
+        raw = sqlite3.connect(home.store_file)
+        raw.executescript("DROP TABLE progress_consent; PRAGMA user_version = 1;")
+        raw.close()
+        again = Store(home.store_file)
+        with again.write() as session:
+            session.add(ProgressConsent(dataset="d1", given=True, person_id=owner.id or 0, person="Owner"))
+        with pytest.raises(IntegrityError, match="append-only"), again.write() as session:
+            session.exec(text("UPDATE progress_consent SET given = 0"))  # type: ignore[call-overload]  # plain SQL on purpose
         with again.read() as session:
             assert len(session.exec(select(Person)).all()) == 1
         again.close()
