@@ -45,10 +45,10 @@ class Desk(Protocol):
 
 
 @contextmanager
-def desk(*, here: bool, right: str = "look") -> Iterator[Desk]:
+def desk(*, here: bool) -> Iterator[Desk]:
     """The gates of the site (`here`) or of the registry."""
     if here:
-        with site_store(right) as store:
+        with site_store() as store:
             yield _SiteDesk(store)
     else:
         with registry() as client:

@@ -11,7 +11,7 @@ from api.storage.columns import now
 
 
 def delegate(
-    session: Session, giver: Person, taker: Person, *, until: datetime, gate_name: str | None = None
+    session: Session, giver: Person, taker: Person, *, until: datetime, gate_name: str | None = None, reason: str = ""
 ) -> Delegation:
     """Let `taker` decide in `giver`'s place.
 
@@ -24,7 +24,9 @@ def delegate(
         raise InvalidInputError("nobody needs to delegate to themselves: name somebody else")
     if until <= now():
         raise InvalidInputError(f"{until:%Y-%m-%d %H:%M} UTC is over: name a day to come")
-    row = Delegation(from_person=giver.id or 0, to_person=taker.id or 0, gate_name=gate_name, until=until)
+    row = Delegation(
+        from_person=giver.id or 0, to_person=taker.id or 0, gate_name=gate_name, until=until, reason=reason
+    )
     session.add(row)
     session.flush()
     return row
@@ -40,6 +42,12 @@ def end_delegations(session: Session, giver: Person) -> int:
     return len(rows)
 
 
+def list_delegations(session: Session) -> list[tuple[Delegation, Person, Person]]:
+    """All that were ever made, the newest first, with who gave and who took."""
+    rows = session.exec(select(Delegation).order_by(col(Delegation.id).desc()))
+    return [(row, session.get_one(Person, row.from_person), session.get_one(Person, row.to_person)) for row in rows]
+
+
 def decides_for(session: Session, gate: Gate, person: Person) -> Person | None:
     """Whose vote a person's decision at a gate would be: their own, that of whoever delegated to them, or nobody's."""
     if person.role == Role.DATA_OWNER:
@@ -52,6 +60,8 @@ def may_still_decide(session: Session, gate: Gate, decision: Decision) -> bool:
     """Whether the vote that a decision was is still one."""
     person, voter = session.get(Person, decision.person_id), session.get(Person, decision.counts_for)
     if person is None or voter is None or voter.role != Role.DATA_OWNER:
+        return False
+    if person.revoked_at is not None or voter.revoked_at is not None:
         return False
     return person.id == voter.id or any(
         row.from_person == voter.id for row in _to(session, gate, person, at=decision.decided_at)

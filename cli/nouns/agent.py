@@ -2,14 +2,16 @@
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import profiles
 from cli.connect import opened_store, site, site_store
 from cli.errors import FailedError, InvalidInputError
-from cli.options import Days, Json, Timeout, noun
+from cli.nouns.site_people import app as people
+from cli.nouns.site_people import opened_ledger
+from cli.options import Days, Json, Limit, Timeout, noun
 from cli.output import Column, emit_done, emit_json, emit_list, plain, print_facts, print_title, say, text, when
 
 if TYPE_CHECKING:
@@ -17,14 +19,11 @@ if TYPE_CHECKING:
     from agents.store import Store
 
 app = noun("A site's agent: init, configure, start, status, stop, probe, people, outbox.")
-people = noun("The people of the site: a data owner decides, an operator starts work, a viewer looks.")
 app.add_typer(people, name="people")
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", metavar="FOLDER", help="The site's folder; that of your profile when left out.")
 ]
-Email = Annotated[str, typer.Argument(metavar="EMAIL")]
-RoleName = Literal["data_owner", "operator", "viewer"]
 
 
 @app.command()
@@ -165,59 +164,44 @@ def outbox(
     emit_list(items, columns, as_json=as_json, empty="Everything has left.")
 
 
-@people.command("add")
-def add_person(
-    email: Email,
+@app.command("worker-token")
+def worker_token(
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="The Prefect work pool whose runs it executes.")],
     *,
-    name: Annotated[str, typer.Option("--name", help="As it will stand beside their decisions.")],
-    role: Annotated[RoleName, typer.Option("--role", help="What they may do.")],
     days: Days = 90,
+    revoke: Annotated[bool, typer.Option("--revoke", help="End all tokens of the pool instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let somebody in. Their token is shown this once. Whoever owns the site's folder may do this."""
-    from agents.store import people as book
-    from agents.store.tables import Role
+    """Issue a token for the workers of a pool, shown this once; they reach their own pool and its runs, and no gate."""
+    with opened_store() as (home, _), opened_ledger(home) as ledger:
+        if revoke:
+            ledger.revoke_worker_tokens(pool)
+            emit_done({"revoked": pool}, f"All tokens of pool {pool!r} have ended.", as_json=as_json)
+            return
+        secret = ledger.issue_worker_token(pool, days=days)
+    if as_json:
+        emit_json({"pool": pool, "token": secret})
+    else:
+        headers = '{"Authorization": "Bearer ' + secret + '"}'
+        say(
+            f"Token of pool {pool!r}, shown this once. Start its workers with\n  PREFECT_CLIENT_CUSTOM_HEADERS='{headers}'"
+        )
 
-    with opened_store() as (_, store), store.write() as session:
-        person, secret = book.add_person(session, email=_address(email), name=name, role=Role(role), days=days)
-    _tell_secret(person.email, secret, as_json=as_json)
 
-
-@people.command("list")
-def list_people(*, as_json: Json = False) -> None:
-    """Who may do what here, and until when their token is good."""
-    from agents.store import people as book
-
+@app.command()
+def refusals(*, limit: Limit = 50, as_json: Json = False) -> None:
+    """What the sign-in layer in front of Prefect refused, to whom and why; the newest first."""
     columns = (
-        Column("email", "email"),
-        Column("name", "name"),
-        Column("role", "role"),
-        Column("token until (UTC)", "expires_at", when),
-        Column("revoked (UTC)", "revoked_at", when),
+        Column("at (UTC)", "at", when),
+        Column("who", "who"),
+        Column("asked", "method"),
+        Column("path", "path"),
+        Column("answer", "status"),
+        Column("why", "reason"),
     )
-    with opened_store() as (_, store), store.read() as session:
-        found = [person.model_dump(mode="json", exclude={"token_hash"}) for person in book.list_people(session)]
-    emit_list(found, columns, as_json=as_json, empty="Nobody yet: see `assay agent people add --help`.")
-
-
-@people.command("renew")
-def renew(email: Email, *, days: Days = 90, as_json: Json = False) -> None:
-    """A new token for somebody; the old one ends now."""
-    from agents.store import people as book
-
-    with opened_store() as (_, store), store.write() as session:
-        secret = book.renew_token(session, _address(email), days=days)
-    _tell_secret(_address(email), secret, as_json=as_json)
-
-
-@people.command("revoke")
-def revoke(email: Email, *, as_json: Json = False) -> None:
-    """End somebody's token now; what they decided stays theirs."""
-    from agents.store import people as book
-
-    with opened_store() as (_, store), store.write() as session:
-        book.revoke(session, _address(email))
-    emit_done({"revoked": _address(email)}, f"The token of {_address(email)} is revoked.", as_json=as_json)
+    with site_store("start") as here, opened_ledger(here.home) as ledger:
+        found = [row.model_dump(mode="json") for row in ledger.refusals(limit=limit)]
+    emit_list(found, columns, as_json=as_json, empty="Nothing was refused.")
 
 
 def _toml(settings: str) -> dict[str, Any]:
@@ -234,26 +218,6 @@ def _toml(settings: str) -> dict[str, Any]:
 
 def _folder(home: Path | None) -> Path:
     return profiles.current().home() if home is None else home
-
-
-def _address(email: str) -> str:
-    """The address as it is kept.
-
-    Raises:
-        pydantic.ValidationError: it is none.
-    """
-    from pydantic import TypeAdapter
-
-    from api.schemas.common import Email as Address
-
-    return TypeAdapter(Address).validate_python(email)
-
-
-def _tell_secret(email: str, secret: str, *, as_json: bool) -> None:
-    if as_json:
-        emit_json({"email": email, "token": secret})
-    else:
-        say(f"Token of {email}, shown this once:\n  {secret}\nThey sign in with `assay login --site FOLDER`.")
 
 
 def _status(home: "Home", store: "Store") -> dict[str, Any]:

@@ -103,3 +103,22 @@ class TestSignIn:
         ended: Ended = assay(*words)
         assert ended.code == 8
         assert "does not answer" in ended.err
+
+
+class TestPassword:
+    def test_is_set_by_its_owner_and_never_told(self, at: Assay) -> None:
+        ended = at("eve", "user", "password", "--json", stdin="correct horse battery staple\n")
+        assert ended.code == 0
+        assert ended.json["email"] == "eve@elsewhere.example"
+        assert "battery" not in ended.out
+
+    def test_a_short_one_is_seven(self, at: Assay) -> None:
+        ended = at("eve", "user", "password", stdin="short\n")
+        assert ended.code == 7
+        assert "a sentence will do" in ended.err
+
+
+def _redeemed(assay: Assay, registry: Federation, invitation: str) -> str:
+    """The token for an invitation, as its person gets it."""
+    issued = assay("token", "redeem", "--registry", registry.url, "--json", stdin=invitation).json
+    return str(issued["secret"])

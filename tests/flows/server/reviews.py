@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +19,7 @@ from api.schemas.benchmarks import BenchmarkCreate, GatePublic, GateState
 from api.storage.engine import make_engine
 from cli.files import read_mapping
 from cli.processes.layers import REGISTRY_LAYER
+from cubes.packing import pack_folder
 from flows.deployments import REGISTRY, registry_flows
 from flows.dispatcher import ReviewDispatcher
 from flows.review import connect
@@ -40,6 +41,7 @@ class Reviews:
     ledger: Ledger
     service: dict[str, str]
     until: Until
+    folder: Path
 
     def client(self, who: str | None = None, **headers: str) -> httpx2.Client:
         """A program that sends somebody's personal token; of the registry: the same as everywhere there."""
@@ -111,6 +113,11 @@ class Reviews:
     def refused(self, path: str) -> bool:
         return any(path in row.path for row in self.ledger.refusals(limit=50))
 
+    def _demo(self, eve: RegistryClient) -> str:
+        archive = self.folder / "demo.tar"
+        pack_folder(FNA / "demo_dataset", archive)
+        return eve.blobs.upload(archive)
+
     def _others_benchmark(self, eve: RegistryClient) -> int:
         with self.there.client("ada") as ada:
             known = ada.benchmarks.get(self.there.ids["benchmark"])
@@ -120,7 +127,7 @@ class Reviews:
             "metrics": [metric.model_dump() for metric in known.metrics],
             "preparator_cube_id": known.preparator_cube_id,
             "metrics_cube_id": known.metrics_cube_id,
-            "demo_dataset_digest": known.demo_dataset_digest,
+            "demo_dataset_digest": self._demo(eve),
         }
         return eve.benchmarks.create(BenchmarkCreate.model_validate(specification)).id
 
@@ -140,7 +147,7 @@ def running_reviews(folder: Path, database_url: str, until: Until) -> Iterator[R
         )
         with SeparateServer(order) as server, _service(there, server.url, headers, folder):
             ledger = Ledger(there.settings.ledger_file)
-            yield Reviews(server.url.removesuffix("/api"), replace(there), ledger, headers, until)
+            yield Reviews(server.url.removesuffix("/api"), there, ledger, headers, until, folder)
             ledger.close()
 
 
