@@ -77,6 +77,11 @@ class CubeStore:
         except (CubeError, AgentError, OSError) as error:
             raise CubeUnavailableError(f"cube {ref.name!r} ({ref.pack_digest}) cannot be used: {error}") from error
 
+    def changed(self) -> tuple[Path, ...]:
+        """Places whose content is not what it was when it was unpacked; every byte is read."""
+        places = [path.parent for path in sorted(self._folder.glob("*/manifest.json"))]
+        return tuple(place for place in places if not _is_whole(place, f"sha256:{place.name}"))
+
     def _additional_files(self, ref: CubeRef, folder: Path) -> Path | None:
         """From the registry's blobs, or from where the pack itself says."""
         if ref.additional_files_digest is not None:

@@ -76,6 +76,11 @@ def report_of(folder: Path) -> CaseReport:
     return read_case_report(place if place.is_dir() else folder / "report.yaml")
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds what a staged preparation has made so far."""
+    return (folder / "report.yaml").is_file() or (folder / "report").is_dir()
+
+
 def read_stage(folder: Path) -> Stage:
     try:
         return Stage.model_validate_json((folder / _STAGE).read_bytes())

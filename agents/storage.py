@@ -20,10 +20,11 @@ from agents.errors import AgentError, HomeError
 from agents.locks import locked
 from agents.runtimes.protocol import MIB
 from agents.site import Site
+from agents.staging import is_begun
 from agents.store.datasets import list_datasets
 from agents.store.executions import list_executions
 from agents.store.jobs import live_jobs
-from agents.store.tables import DatasetState, JobKind
+from agents.store.tables import Dataset, DatasetState, JobKind
 from cubes.contract import ContainerType, load_contract
 from cubes.digests import short
 from cubes.errors import CubeError
@@ -91,6 +92,20 @@ def prune(site: Site, *, dry_run: bool) -> list[Leftover]:
         for leftover in found:
             remove(leftover)
     return found
+
+
+def changed(site: Site) -> list[Leftover]:
+    """What was fetched and is no longer, byte for byte, what its digest says: it is never used, but fetched again."""
+    places = {
+        "cubes": site.cubes.changed(),
+        "images": site.images.store.changed(),
+        "downloads": site.downloads.changed(),
+    }
+    return [
+        Leftover(part, path, _measure([path])[1], "not what its digest says")
+        for part, paths in places.items()
+        for path in paths
+    ]
 
 
 def prune_logs(site: Site) -> list[Leftover]:
@@ -202,11 +217,17 @@ def _wanted_environments(site: Site, cubes: set[str]) -> set[str] | None:
 
 def _wanted_prepared(site: Site) -> set[str] | None:
     """Prepared data of datasets that are registered or may be; None while something is being prepared."""
-    gone = {DatasetState.REJECTED, DatasetState.FAILED}
     with site.store.read() as session:
         if any(job.kind in _PREPARES for job in live_jobs(session)):
             return None
-        return {Path(each.folder).name for each in list_datasets(session) if each.folder and each.state not in gone}
+        return {Path(each.folder).name for each in list_datasets(session) if each.folder and _needs_folder(each)}
+
+
+def _needs_folder(dataset: Dataset) -> bool:
+    """What people did in a staged preparation cannot be made again by running it."""
+    if dataset.state == DatasetState.FAILED:
+        return is_begun(Path(dataset.folder or ""))
+    return dataset.state != DatasetState.REJECTED
 
 
 def _wanted_executions(site: Site, wanted: set[str]) -> set[str]:

@@ -39,11 +39,13 @@ async def prepared_with_people(site: Site, job: Job, cube: CubeRef, raw: dict[st
         GateRejected: a data owner ended the preparation.
     """
     job_id, name = job.id, job.subject
+    with site.store.write() as session:
+        update_dataset(session, name, folder=str(folder))  # whoever stops here finds what was done
     while True:
         if read_stage(folder).waits:
             await _wait_for_people(site, folder, name)
         report(site, job_id, step="prepare")
-        prepared = await _watched(prepare(cube, raw, folder, name), site, job_id, folder, name)
+        prepared = await _watched(prepare(cube, raw, folder, name), site, job_id, folder)
         report(site, job_id, step="sanity_check")
         try:
             await sanity_check(cube, prepared, name)
@@ -90,7 +92,7 @@ def _set_waiting(site: Site, folder: Path, name: str, said: str) -> None:
     write_stage(folder, read_stage(folder).model_copy(update={"waits": True}))
     told = f"{len(found.open_cases)} of {len(found.cases)} cases wait for people. The sanity check said: {said}"
     with site.store.write() as session:
-        update_dataset(session, name, state=DatasetState.OUTSTANDING, message=told[:20_000], folder=str(folder))
+        update_dataset(session, name, state=DatasetState.OUTSTANDING, message=told[:20_000])
 
 
 def _open_cases(folder: Path) -> bool:
@@ -101,9 +103,9 @@ def _open_cases(folder: Path) -> bool:
         return False
 
 
-async def _watched(step: Awaitable[_T], site: Site, job_id: str, folder: Path, name: str) -> _T:
+async def _watched(step: Awaitable[_T], site: Site, job_id: str, folder: Path) -> _T:
     """A step, and how far its report says that it has come: a preparation may take days."""
-    watcher = asyncio.create_task(_watch(site, job_id, folder, name))
+    watcher = asyncio.create_task(_watch(site, job_id, folder))
     try:
         return await step
     finally:
@@ -112,7 +114,7 @@ async def _watched(step: Awaitable[_T], site: Site, job_id: str, folder: Path, n
             await watcher
 
 
-async def _watch(site: Site, job_id: str, folder: Path, name: str) -> None:
+async def _watch(site: Site, job_id: str, folder: Path) -> None:
     before: CaseReport | None = None
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -120,10 +122,4 @@ async def _watch(site: Site, job_id: str, folder: Path, name: str) -> None:
             found = await asyncio.to_thread(report_of, folder)
             if found != before and found.cases:
                 before = found
-                await asyncio.to_thread(_tell, site, job_id, folder, name, found)
-
-
-def _tell(site: Site, job_id: str, folder: Path, name: str, found: CaseReport) -> None:
-    report(site, job_id, cases=dict(found.counts))
-    with site.store.write() as session:
-        update_dataset(session, name, folder=str(folder))
+                await asyncio.to_thread(report, site, job_id, cases=dict(found.counts))

@@ -77,6 +77,11 @@ class Downloads:
         ]
         return tuple(sorted(found, key=lambda kept: kept.used_at))
 
+    def changed(self) -> tuple[Path, ...]:
+        """Files that are not what their digest says; every byte is read."""
+        places = [self._folder / kept.digest.removeprefix("sha256:") for kept in self.list()]
+        return tuple(place for place in places if digest_file(place) != f"sha256:{place.name}")
+
     def trim(self, *, keep: str = "") -> tuple[KeptFile, ...]:
         """Remove what is least recently used until all of it fits; what may be in use stays."""
         kept, removed = self.list(), list[KeptFile]()

@@ -125,6 +125,11 @@ class ImageStore:
         found = [StoredImage(_record(place), _size(place)) for place in places]
         return tuple(sorted(found, key=lambda image: image.record.pulled_at))
 
+    def changed(self) -> tuple[Path, ...]:
+        """Places where something was changed, added or removed since the image was unpacked."""
+        places = [path.parent for path in sorted(self._folder.glob("*/image.json")) if set(path.parent.name) <= _NAME]
+        return tuple(place for place in places if not _is_whole(place, f"sha256:{place.name}"))
+
     def remove(self, digest: str) -> None:
         """Remove one; no step may be running in it.
 

@@ -184,13 +184,14 @@ def _preparation(name: str, right: str = "look") -> Iterator[_Preparation]:
     Raises:
         NotFoundError: it is not staged, or not begun.
     """
+    from agents.staging import is_begun
     from agents.store.datasets import find_dataset
 
     with site_store(right) as here:
         with here.store.read() as session:
             dataset = find_dataset(session, name)
         folder = Path(dataset.folder or "")
-        if not dataset.folder or not ((folder / "report.yaml").exists() or (folder / "report").exists()):
+        if not dataset.folder or not is_begun(folder):
             raise NotFoundError(f"there is no report of cases for {name!r}: it is not prepared in stages, or not begun")
         yield _Preparation(here, dataset, folder)
 

@@ -1,14 +1,21 @@
 """`assay site`: sites as the registry knows them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.connect import find, registry
+from cli.connect import find, registry, site_store
+from cli.connect import site as whole_site
+from cli.errors import FailedError
+from cli.nouns.site_doctor import doctor
 from cli.options import Days, Json, noun
-from cli.output import Column, emit_done, emit_json, emit_list, say, when
+from cli.output import Column, emit_done, emit_json, emit_list, print_table, say, size, when
 
-app = noun("Sites as the registry knows them: add, list, token.")
+if TYPE_CHECKING:
+    from agents.storage import Leftover
+
+app = noun("Sites as the registry knows them: add, list, token; and this one: doctor, storage.")
+app.command()(doctor)
 
 
 @app.command()
@@ -62,3 +69,47 @@ def token(
         emit_json(issued)
     else:
         say(f"Token of site {found.name!r}, shown this once:\n  {issued.secret}")
+
+
+@app.command()
+def storage(
+    *,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove what nothing refers to, and old logs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --prune: say what would go.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all that was fetched; exit code 10 if something changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What takes space at the site, by kind; and what of it may go.
+
+    What a registered dataset, the registry's work or a job under way needs is never touched, nor what people did between
+    the stages of a preparation.
+    """
+    from agents import storage as disk
+
+    with site_store("start" if prune else "look"), whole_site() as here:
+        gone = disk.prune(here, dry_run=dry_run or not prune)
+        damaged = disk.changed(here) if check else []
+        use = disk.storage_use(here)
+    removed = prune and not dry_run
+    if as_json:
+        rows = [{"part": each.part, "files": each.files, "bytes": each.size} for each in use]
+        found = {"use": rows, "removed" if removed else "removable": _leftovers(gone), "changed": _leftovers(damaged)}
+        emit_json(found)
+    else:
+        print_table(("kind", "files", "size"), [[each.part, str(each.files), size(each.size)] for each in use])
+        _tell_leftovers("Removed" if removed else "Could be removed (--prune)", gone)
+        _tell_leftovers("Changed on disk; fetched again before it is used", damaged)
+    if damaged:
+        raise FailedError(f"{len(damaged)} thing(s) on disk are not what their digest says: {damaged[0].path}")
+
+
+def _leftovers(found: "list[Leftover]") -> list[dict[str, Any]]:
+    return [{"kind": each.part, "path": str(each.path), "bytes": each.size, "why": each.why} for each in found]
+
+
+def _tell_leftovers(title: str, found: "list[Leftover]") -> None:
+    if found:
+        say(f"\n{title}, {size(sum(each.size for each in found))} in all:")
+        print_table(("kind", "what", "size", "why"), [[e.part, e.path.name[:20], size(e.size), e.why] for e in found])
