@@ -1,11 +1,12 @@
 """Site flow `evaluate`: run approved models on a dataset here, as wide as the site's slots."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 
 from agents.errors import AgentError, DatasetChangedError, StepFailedError
 from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
@@ -21,6 +22,7 @@ from flows.describe import describe_evaluation
 from flows.gates import hold
 from flows.job_runs import SiteGateBook, report, run_job, set_outcome
 from flows.pipeline import Prepared, evaluate, infer, predictions_are_whole, verify, weaker_probe
+from flows.sealing import step
 
 GATE = "run_models"
 
@@ -50,15 +52,21 @@ async def _evaluate(site: Site, job: Job) -> None:
         todo = outstanding(session, chosen, retry_failed=parameters.get("retry_failed", False))
     tally = {"total": len(chosen), "done": len(chosen) - len(todo), "failed": 0}
     report(site, job.id, **tally)
-    succeeded = await asyncio.gather(*(_run_one(unit, job.id, tally) for unit in todo))
+    line = Line()
+    succeeded = await asyncio.gather(*(_run_one(unit, job.id, tally, line) for unit in todo))
     failed = [unit.model.name for unit, ok in zip(todo, succeeded, strict=True) if not ok]
     reused, withheld = len(chosen) - len(todo), len(plan) - len(chosen)
     set_outcome(site, job.id, {"ran": len(todo), "reused": reused, "withheld": withheld, "failed": failed})
 
 
-@task(name="execution", task_run_name="execution {label}", cache_policy=NO_CACHE, persist_result=False)
-async def execution(unit: Unit, label: str) -> None:
+@step("execution")
+async def execution(unit: Unit, label: str, begun: Callable[[], None]) -> None:
     """One model on one dataset: infer, unless its predictions are here, then evaluate.
+
+    Args:
+        unit: which.
+        label: for people.
+        begun: called when its first step has a slot.
 
     Raises:
         StepFailedError: a step failed; class and exit code are recorded and queued for the registry.
@@ -76,7 +84,7 @@ async def execution(unit: Unit, label: str) -> None:
     try:
         await asyncio.to_thread(verify, dataset.name, prepared, unit.dataset.root)
         if not inferred:
-            await infer(unit.model.cube, prepared, folder, label)
+            await infer(unit.model.cube, prepared, folder, label, begun)
             _end(site, row)
             row = _begin(site, unit, dataset, Step.EVALUATE)
         metrics = await evaluate(
@@ -86,6 +94,7 @@ async def execution(unit: Unit, label: str) -> None:
             schemas=unit.benchmark.metrics,
             folder=folder / short(unit.score),
             label=label,
+            begun=begun,
         )
     except DatasetChangedError as error:
         _end(site, row, error=ErrorClass.DATASET_CHANGED, message=str(error))
@@ -103,9 +112,37 @@ async def execution(unit: Unit, label: str) -> None:
         end_step(session, row)
 
 
-async def _run_one(unit: Unit, job_id: str, tally: dict[str, int]) -> bool:
+class Line:
+    """Executions come up one after the other, each when the one before has a slot.
+
+    So the committee's order is kept, however wide they run; and whoever waits for a slot is made ready meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._next = asyncio.Lock()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Callable[[], None]]:
+        """Wait to be next; what it gives lets the following one come up, as the block's end does."""
+        await self._next.acquire()
+        passed = False
+
+        def pass_on() -> None:
+            nonlocal passed
+            if not passed:
+                passed = True
+                self._next.release()
+
+        try:
+            yield pass_on
+        finally:
+            pass_on()
+
+
+async def _run_one(unit: Unit, job_id: str, tally: dict[str, int], line: Line) -> bool:
     try:
-        await execution(unit, f"{unit.model.name} on {unit.dataset.name}")
+        async with line.place() as begun:
+            await execution(unit, f"{unit.model.name} on {unit.dataset.name}", begun)
     except Exception:  # noqa: BLE001 - recorded by the task with its class; the other models go on
         tally["failed"] += 1
         return False

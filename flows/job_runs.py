@@ -13,6 +13,7 @@ from agents.site import Site, current_site
 from agents.store import gates, jobs
 from agents.store.tables import LIVE_JOBS, Job, JobState
 from flows.gates import Decision, GateRejected
+from flows.sealing import SealedError
 
 
 class SiteGateBook:
@@ -60,7 +61,7 @@ async def run_job(job_id: str, body: Callable[[Site, Job], Awaitable[None]]) -> 
     A job that has ended stays as it ended, whoever starts its flow run again.
 
     Raises:
-        AgentError: what the body raised; the job has failed with its message.
+        SealedError: the body failed; the job has its message, and Prefect learns the class alone.
     """
     site = current_site()
     job = await asyncio.to_thread(_started, site, job_id)
@@ -71,14 +72,15 @@ async def run_job(job_id: str, body: Callable[[Site, Job], Awaitable[None]]) -> 
         await body(site, job)
     except GateRejected as rejection:
         _finish(site, job_id, JobState.REJECTED, str(rejection))
-    except AgentError as error:
-        _finish(site, job_id, JobState.FAILED, str(error))
-        raise
-    except Exception as error:
-        _finish(site, job_id, JobState.FAILED, f"{type(error).__name__}: {error}")
-        raise
+        return
+    except Exception as error:  # noqa: BLE001 - raised below, where no traceback leads back to it
+        failure = error
     else:
         _finish(site, job_id, JobState.DONE)
+        return
+    said = str(failure) if isinstance(failure, AgentError) else f"{type(failure).__name__}: {failure}"
+    _finish(site, job_id, JobState.FAILED, said)
+    raise SealedError(failure)
 
 
 def _started(site: Site, job_id: str) -> Job:

@@ -1,7 +1,7 @@
 """The five steps as Prefect tasks: prepare, sanity check, statistics, infer, evaluate.
 
 Each is idempotent by what it leaves on disk, named by content: a flow that wakes up, or starts again after a crash, walks
-through what is done without running it again. Prefect's own caching is off: its keys know nothing of digests.
+through what is done without running it again.
 """
 
 import asyncio
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from agents.errors import InvalidInputError, StepFailedError
 from agents.home import write_private
@@ -32,6 +29,7 @@ from cubes.digests import digest_of, short
 from cubes.errors import ReportError
 from cubes.metrics import MetricSchema
 from cubes.reports import read_metrics, read_statistics
+from flows.sealing import step
 
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
 _OUTPUTS = {"data": "output_path", "labels": "output_labels_path", "metadata": "metadata_path"}
@@ -92,7 +90,7 @@ def alone(folder: Path) -> asyncio.Lock:
     return _BUSY.setdefault(asyncio.get_running_loop(), defaultdict(asyncio.Lock))[folder]
 
 
-@task(name="prepare", task_run_name="prepare {label}", cache_policy=NO_CACHE, persist_result=False)
+@step("prepare")
 async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str) -> Prepared:
     """Raw folders (`data`, `labels`) to a prepared dataset with its manifest.
 
@@ -115,7 +113,7 @@ async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str)
     return prepared
 
 
-@task(name="sanity_check", task_run_name="sanity check {label}", cache_policy=NO_CACHE, persist_result=False)
+@step("sanity_check")
 async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
     """Let the preparator look over what it made; what is sane is whole.
 
@@ -133,7 +131,7 @@ async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
         write_private(prepared.folder / "sane", "")
 
 
-@task(name="statistics", task_run_name="statistics {label}", cache_policy=NO_CACHE, persist_result=False)
+@step("statistics")
 async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> dict[str, Any]:
     """The statistics of a prepared dataset, as the preparator reports them.
 
@@ -155,7 +153,7 @@ async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> d
     return prepared.statistics
 
 
-@task(name="infer", task_run_name="infer {label}", cache_policy=NO_CACHE, persist_result=False)
+@step("infer")
 async def infer(
     cube: CubeRef, prepared: Prepared, folder: Path, label: str, begun: Callable[[], None] = _nothing
 ) -> Path:
@@ -189,7 +187,7 @@ async def infer(
     return folder / "predictions"
 
 
-@task(name="evaluate", task_run_name="evaluate {label}", cache_policy=NO_CACHE, persist_result=False)
+@step("evaluate")
 async def evaluate(
     cube: CubeRef,
     predictions: Path,

@@ -64,17 +64,23 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def prefect_url(short_folder: Path) -> Iterator[str]:
-    """The API of a running Prefect server, in a process of its own that ends with this one, however this one ended."""
+def prefect_database(short_folder: Path) -> Iterator[str]:
+    """The database of this process's Prefect server."""
     # Imported late: most test processes ask for no server, and Prefect takes long to import.
     from flows.server.databases import ensure_prefect_database  # noqa: PLC0415
     from flows.server.postgres import EmbeddedPostgres  # noqa: PLC0415
-    from flows.server.separate import SeparateServer, ServerOrder  # noqa: PLC0415
 
     with EmbeddedPostgres(short_folder / "pg", options={"fsync": "off"}) as cluster:
-        database = ensure_prefect_database(cluster.url("postgres"), "prefect")
-        with SeparateServer(ServerOrder(database_url=database, home=short_folder / "server")) as server:
-            yield server.url
+        yield ensure_prefect_database(cluster.url("postgres"), "prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(prefect_database: str, short_folder: Path) -> Iterator[str]:
+    """The API of a running Prefect server, in a process of its own that ends with this one, however this one ended."""
+    from flows.server.separate import SeparateServer, ServerOrder  # noqa: PLC0415 - as above
+
+    with SeparateServer(ServerOrder(database_url=prefect_database, home=short_folder / "server")) as server:
+        yield server.url
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()  # the last of those sockets, while they may still be ignored

@@ -98,7 +98,11 @@ class Executor:
         try:
             run = await self._claim(run_id)
             if run is not None and run.deployment_id is not None:
-                await self._run(run, self._flows[run.deployment_id])
+                beside = asyncio.create_task(self._sign(run_id))
+                try:
+                    await self._run(run, self._flows[run.deployment_id])
+                finally:
+                    await beside
         except (Abort, Pause, ObjectNotFound):
             pass  # somebody else has claimed it; it rests at a gate; it was deleted
         except Exception as error:  # noqa: BLE001 - one run's trouble is not the others'; the server knows its state, or is away
@@ -114,10 +118,14 @@ class Executor:
         if run is None:
             return None
         run.state = await propose_state(self._client, Pending(message=f"claimed by {self._name}"), flow_run_id=run_id)
-        if not run.state.is_pending():
-            return None
-        await self._client.update_flow_run(run_id, infrastructure_pid=self._name)
-        return run
+        return run if run.state.is_pending() else None
+
+    async def _sign(self, run_id: UUID) -> None:
+        """Tell people who runs it: beside the run, which waits for nothing that only people read."""
+        try:
+            await self._client.update_flow_run(run_id, infrastructure_pid=self._name)
+        except Exception as error:  # noqa: BLE001 - nobody misses it but whoever looks at the run
+            self._log.info("a run was not signed", flow_run=str(run_id), error=type(error).__name__)
 
     async def _due(self, run_id: UUID) -> FlowRun | None:
         for _ in range(_LOOKS):  # an event can be a moment ahead of what the server answers

@@ -7,8 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from agents.environments import EnvironmentCache
 from agents.prefect_api import PrefectApi
+from agents.runtimes.process import ProcessRuntime
+from tests.flows.agency import Agency, agency
 from tests.flows.gatehouse import Gatehouse
+from tests.hospital import hospital
 
 
 @pytest.fixture
@@ -39,3 +43,27 @@ def gatehouse(tmp_path: Path, api: PrefectApi, until: Callable[..., None]) -> It
     house.start()
     yield house
     house.stop()
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The outcome of a deny probe of this host, as JSON."""
+    folder = tmp_path_factory.mktemp("probe")
+    return ProcessRuntime(folder / "work", EnvironmentCache(folder / "environments")).probe().model_dump_json()
+
+
+@pytest.fixture(scope="module")
+def north(
+    prefect_url: str, probe: str, tmp_path_factory: pytest.TempPathFactory, until: Callable[..., None]
+) -> Iterator[Agency]:
+    """A hospital whose agent runs; its registry offers a benchmark without models. Tests use names of their own in it."""
+    folder = tmp_path_factory.mktemp("north")
+    api = PrefectApi(prefect_url)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        hospital(folder / "h", probe, patch, with_prefect=True, start_evaluations=False) as here,
+    ):
+        here.offer()
+        with agency(here, api, until) as running:
+            yield running
+    api.close()
