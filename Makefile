@@ -19,8 +19,9 @@ $(UV):
 
 .venv/.ready: requirements-dev.lock tools.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements-dev.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	$(BIN)/python -m compileall -q agents api cli cubes flows
 	touch $@
 
 ## make demo    three hospitals, five models, real patient data, every gate: about three minutes

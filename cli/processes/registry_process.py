@@ -13,9 +13,9 @@ from typing import Final
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 
 from agents.prefect_api import PrefectApi
+from agents.ticker import Ticker
 from api.app import create_app
 from api.bootstrap import ServiceToken
 from api.client import RegistryClient
@@ -23,6 +23,7 @@ from api.core.settings import RegistrySettings, SettingsError
 from cli.processes.layers import REGISTRY_LAYER, registry_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
+from cli.processes.writes import HearWrites
 from flows.settings import configure
 
 _START_S: Final = 60.0
@@ -59,8 +60,8 @@ def running_registry(
     """The registry in this process, for as long as the block lasts: its address, and that of its Prefect server."""
     with Services() as services:
         configure(home=settings.data / "prefect")
-        web = WebServer(create_app(settings), host=host, port=port)
-        url = str(services.start("web application", web))
+        app = HearWrites(create_app(settings))
+        url = str(services.start("web application", WebServer(app, host=host, port=port)))
         token = secrets.token_urlsafe(32)  # of the dispatcher and the runner, as long as this process lives
         front = {
             "data": str(settings.data),
@@ -78,13 +79,14 @@ def running_registry(
             separate=(REGISTRY_LAYER, front) if settings.prefect_separate else None,
             proxies=settings.trusted_proxies,
         )
-        _start_reviews(services, settings, url, prefect_url, {"Authorization": f"Bearer {token}"})
+        reviews = _start_reviews(services, settings, url, prefect_url, {"Authorization": f"Bearer {token}"})
+        app.heard = reviews.kick
         yield url, prefect_url
 
 
 def _start_reviews(
     services: Services, settings: RegistrySettings, url: str, prefect_url: str, headers: dict[str, str]
-) -> None:
+) -> Ticker:
     # Prefect reads its settings when it is imported: not before `configure`.
     from flows.deployments import REGISTRY, registry_flows
     from flows.dispatcher import ReviewDispatcher
@@ -99,13 +101,15 @@ def _start_reviews(
     services.start("reviews", runner)
     prefect = PrefectApi(prefect_url, headers)
     services.at_end("connection to Prefect", prefect.close)
-    services.start("dispatcher", ReviewDispatcher(client, prefect, runner.nudge).ticker)
+    ticker = ReviewDispatcher(client, prefect, runner.nudge).ticker
+    services.start("dispatcher", ticker)
+    return ticker
 
 
 class WebServer:
     """The web application in a thread with an event loop of its own: a flow that stalls does not stall it."""
 
-    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+    def __init__(self, app: HearWrites, *, host: str, port: int) -> None:
         self._host, self._port = host, port
         config = uvicorn.Config(app, log_level=logging.WARNING, access_log=False, server_header=False, lifespan="on")
         self._server = uvicorn.Server(config)
