@@ -97,4 +97,5 @@ def _cube(ref: CubeRef) -> dict[str, Any]:
         "pack_digest": ref.pack_digest,
         "parameters_digest": ref.parameters_digest,
         "additional_files_digest": ref.additional_files_digest,
+        **({"attachments": [each.model_dump(mode="json") for each in ref.attachments]} if ref.attachments else {}),
     }

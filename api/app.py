@@ -27,6 +27,7 @@ from api.nouns.gates import routes as gates
 from api.nouns.leaderboard import routes as leaderboard
 from api.nouns.models import routes as models
 from api.nouns.people import routes as people
+from api.nouns.preparations import routes as preparations
 from api.nouns.results import routes as results
 from api.nouns.sites import routes as sites
 from api.nouns.tokens import routes as tokens
@@ -56,6 +57,7 @@ ROUTERS = (
     associations.router,
     gates.router,
     leaderboard.router,
+    preparations.router,
     datasets.router,
     executions.router,
     results.router,

@@ -42,14 +42,20 @@ def describe_cases(shown: Mapping[str, Any]) -> str:
 def describe_evaluation(shown: Mapping[str, Any]) -> str:
     """The models that would run."""
     rows = [
-        (item["model"], item["organization"], str(item["priority"]), short(item["cube"]["pack_digest"]))
+        (
+            item["model"],
+            item["organization"],
+            str(item["priority"]),
+            short(item["cube"]["pack_digest"]),
+            _vulnerabilities(item["cube"]),
+        )
         for item in shown["items"]
     ]
     lines = [
         f"## Run these models on dataset {plain(shown['dataset']['name'])}?",
         f"Benchmark **{plain(shown['benchmark']['title'])}**, dataset root `{shown['dataset']['root']}`.",
         "",
-        *_table(("model", "organization", "priority", "cube"), rows),
+        *_table(("model", "organization", "priority", "cube", "vulnerabilities, as its owner reports"), rows),
     ]
     return _whole(lines)
 
@@ -81,6 +87,15 @@ def _table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> list[str]:
 def plain(value: Any) -> str:
     """A value that shows as it is: names and statistics come from strangers, and must not become links, images or rows."""
     return _MARKDOWN.sub(r"\\\g<0>", str(value)).replace("<", "&lt;").replace("\n", " ")
+
+
+def _vulnerabilities(cube: Mapping[str, Any]) -> str:
+    """Counts by severity of the report that an owner attached."""
+    for attachment in cube.get("attachments", ()):
+        if attachment["kind"] == "vulnerabilities":
+            counted = [f"{count} {severity}" for severity, count in attachment["counts"].items() if count]
+            return f"{', '.join(counted) or 'none'} ({attachment['dated'] or 'undated'})"
+    return "no report"
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -35,5 +35,14 @@ def datasets_of(principal: Principal) -> Numbers:
         return query.where(col(Dataset.site_id) == principal.site.id)
     if principal.user is None:
         return query.where(false())
-    sites = select(col(Site.id)).where(col(Site.organization_id) == principal.user.organization_id)
-    return query.where(col(Dataset.site_id).in_(sites))
+    return query.where(col(Dataset.site_id).in_(sites_of(principal)))
+
+
+def sites_of(principal: Principal) -> Numbers:
+    """The sites of a person's organization, or a site itself."""
+    query = select(col(Site.id))
+    if principal.site is not None:
+        return query.where(col(Site.id) == principal.site.id)
+    if principal.user is None:
+        return query.where(false())
+    return query.where(col(Site.organization_id) == principal.user.organization_id)

@@ -113,6 +113,7 @@ MATRIX: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         # What sites told of; a dataset's statistics are filtered once more
         ("GET", "/v1/datasets"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
         ("GET", "/v1/datasets/{dataset_id}"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
+        ("GET", "/v1/preparations"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
         ("GET", "/v1/executions"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
         ("GET", "/v1/executions/{execution_id}"): _BOTH_SIDES,
         ("GET", "/v1/results"): may(Role.USER, Role.SERVICE, scope=Scope.READ),
@@ -120,6 +121,7 @@ MATRIX: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         # A site's agent
         ("GET", "/v1/site/work"): may(Role.SITE, scope=Scope.SITE),
         ("POST", "/v1/site/heartbeats"): may(Role.SITE, scope=Scope.SITE),
+        ("POST", "/v1/site/preparations"): may(Role.SITE, scope=Scope.SITE),
         ("POST", "/v1/site/datasets"): may(Role.SITE, scope=Scope.SITE),
         ("POST", "/v1/site/execution-events"): may(Role.SITE, scope=Scope.SITE),
         ("POST", "/v1/site/results"): may(Role.SITE, scope=Scope.SITE),

@@ -17,7 +17,7 @@ from api.schemas.benchmarks import AssociationPublic, BenchmarkPublic, GatePubli
 from api.schemas.border import PayloadKind
 from api.schemas.cubes import CubeCreate, CubePublic, ModelCreate, ModelPublic
 from api.schemas.people import OrganizationCreate, OrganizationPublic, SitePublic, UserPublic
-from api.schemas.records import DatasetPublic, ExecutionPublic, ResultPublic, SiteWork
+from api.schemas.records import DatasetPublic, ExecutionPublic, PreparationPublic, ResultPublic, SiteWork
 
 _ROUTES: Final = {
     PayloadKind.HEARTBEAT: "/v1/site/heartbeats",
@@ -63,6 +63,7 @@ class RegistryClient:
         self.associations = Associations(calls, "/v1/associations", AssociationPublic)
         self.gates = Gates(calls, "/v1/gates", GatePublic)
         self.datasets = Listed[DatasetPublic](calls, "/v1/datasets", DatasetPublic)
+        self.preparations = Listed[PreparationPublic](calls, "/v1/preparations", PreparationPublic)
         self.executions = Listed[ExecutionPublic](calls, "/v1/executions", ExecutionPublic)
         self.results = Listed[ResultPublic](calls, "/v1/results", ResultPublic)
         self.audit = Audit(calls)

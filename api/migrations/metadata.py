@@ -16,6 +16,7 @@ from api.nouns.gates import tables as gates
 from api.nouns.leaderboard import tables as leaderboard
 from api.nouns.models import tables as models
 from api.nouns.people import tables as people
+from api.nouns.preparations import tables as preparations
 from api.nouns.results import tables as results
 from api.nouns.sites import tables as sites
 from api.nouns.tokens import tables as tokens
@@ -36,6 +37,7 @@ SOURCES: Final = (
     executions,
     results,
     leaderboard,
+    preparations,
 )
 METADATA: Final[MetaData] = RegistryTable.metadata
 

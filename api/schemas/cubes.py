@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from api.schemas.common import Id, Line, Name, Stamped, Strict, Text
+from cubes.attachments import Attachment
 from cubes.digests import Digest
 
 
@@ -24,6 +25,10 @@ class CubeCreate(Strict):
     """Digest of a `.tar` of additional files (weights, atlases), uploaded before to `/blobs`."""
     parameters: dict[str, Any] = Field(default={}, max_length=200)
     description: Text = ""
+    sbom_digest: Digest | None = None
+    """Digest of a bill of materials (CycloneDX or SPDX JSON), uploaded before to `/blobs`."""
+    vulnerabilities_digest: Digest | None = None
+    """Digest of a vulnerability report (CycloneDX, Trivy or Grype JSON), uploaded before to `/blobs`."""
 
 
 class CubePublic(Stamped):
@@ -38,6 +43,7 @@ class CubePublic(Stamped):
     owner_id: int
     contract: dict[str, Any]
     """The parsed `container_config.yaml` from inside the pack."""
+    attachments: list[Attachment] = Field(default=[])
 
 
 class CubeRef(Strict):
@@ -50,6 +56,8 @@ class CubeRef(Strict):
     additional_files_digest: Digest | None
     parameters: dict[str, Any]
     parameters_digest: Digest | None
+    attachments: list[Attachment] = Field(default=[], max_length=2)
+    """What its owner says of what is inside; nobody here has checked it."""
 
 
 class ModelCreate(Strict):

@@ -31,6 +31,18 @@ class DatasetPublic(Stamped):
     """None for the same."""
 
 
+class PreparationPublic(Stamped):
+    """How far a staged preparation is, where its data owner lets the registry hear of it."""
+
+    benchmark_id: int
+    site_id: int
+    site_name: str
+    name: str
+    fractions: dict[str, float]
+    """Status to the fraction of cases in it; negative statuses wait for a person, or failed."""
+    measured_at: datetime
+
+
 class ExecutionPublic(Stamped):
     """The newest state of each step of one execution."""
 

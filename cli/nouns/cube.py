@@ -94,15 +94,25 @@ def register(
         Path | None, typer.Option("--parameters", metavar="FILE", help="YAML that each step is given.")
     ] = None,
     description: Annotated[str, typer.Option("--description", help="Markdown for people.")] = "",
+    sbom: Annotated[
+        Path | None, typer.Option("--sbom", metavar="FILE", help="A bill of materials: CycloneDX or SPDX JSON.")
+    ] = None,
+    vulnerabilities: Annotated[
+        Path | None,
+        typer.Option("--vulnerabilities", metavar="FILE", help="A report: CycloneDX, Trivy or Grype JSON."),
+    ] = None,
     plain_http: PlainHttp = None,
     logins: Logins = None,
     as_json: Json = False,
 ) -> None:
     """Pack a cube and register it: from now on its digest is what is approved and what runs."""
     from api.schemas.cubes import CubeCreate
+    from cli.attachments import check_attachments, send_attachments
     from cli.files import read_mapping, send_folder
 
     found = _kind(folder, kind)
+    attached = {"sbom": sbom, "vulnerabilities": vulnerabilities}
+    check_attachments(attached)
     values = {} if parameters is None else read_mapping(parameters)
     with registry() as client, pinned(folder, plain_http, logins) as cube_folder:
         pack = send_folder(client, cube_folder.folder, name)
@@ -116,6 +126,7 @@ def register(
                     "additional_files_digest": extra,
                     "parameters": values,
                     "description": description,
+                    **send_attachments(client, attached),
                 }
             )
         )

@@ -134,6 +134,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "POST /v1/gates/{gate_id}/refresh": Route(None, _GATE, _MODEL),
     "POST /v1/gates/{gate_id}/conclude": Route(None, {**_GATE, "gate_id": "gate:decided"}, _MODEL),
     "POST /v1/site/heartbeats": Route(_payload(PayloadKind.HEARTBEAT)),
+    "POST /v1/site/preparations": Route(_payload(PayloadKind.PREPARATION)),
     "POST /v1/site/datasets": Route(_payload(PayloadKind.DATASET)),
     "POST /v1/site/execution-events": Route(_payload(PayloadKind.EXECUTION_EVENT)),
     "POST /v1/site/results": Route(_payload(PayloadKind.RESULT)),
@@ -239,6 +240,12 @@ def set_up(campaign: Campaign) -> Scene:
         reports={name: campaign.report(name).model_dump(mode="json") for name in models},
         payloads={
             PayloadKind.HEARTBEAT: _heartbeat(),
+            PayloadKind.PREPARATION: {
+                "benchmark_id": campaign.benchmark_id,
+                "name": "fourth",
+                "fractions": {"-1": 0.5, "2": 0.5},
+                "measured_at": "2026-01-01T00:00:00Z",
+            },
             PayloadKind.DATASET: campaign.registration("third", root=digest_bytes(b"third")).model_dump(mode="json"),
             PayloadKind.EXECUTION_EVENT: campaign.event("south", "alpha").model_dump(mode="json"),
             PayloadKind.RESULT: campaign.result("south", "alpha").model_dump(mode="json"),

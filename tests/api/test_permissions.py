@@ -51,6 +51,7 @@ class TestDocument:
             "POST /v1/site/datasets",
             "POST /v1/site/execution-events",
             "POST /v1/site/heartbeats",
+            "POST /v1/site/preparations",
             "POST /v1/site/results",
         ]
 

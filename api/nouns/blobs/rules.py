@@ -81,7 +81,8 @@ def _any(session: Session, condition: ColumnElement[bool]) -> bool:
 
 
 def _carries(digest: Digest) -> ColumnElement[bool]:
-    return or_(col(Cube.pack_digest) == digest, col(Cube.additional_files_digest) == digest)
+    names = (Cube.pack_digest, Cube.additional_files_digest, Cube.sbom_digest, Cube.vulnerabilities_digest)
+    return or_(*(col(name) == digest for name in names))
 
 
 def _open(digest: Digest) -> ColumnElement[bool]:

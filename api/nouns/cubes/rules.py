@@ -1,5 +1,7 @@
 """Cubes: registered by whoever uploaded their pack, and never changed."""
 
+from collections.abc import Iterator
+
 from rfc8785 import CanonicalizationError
 from sqlmodel import Session
 
@@ -14,7 +16,9 @@ from api.nouns.blobs.store import BlobStore
 from api.nouns.cubes.packs import contract_in
 from api.nouns.cubes.tables import Cube
 from api.schemas.cubes import CubeCreate, CubePublic, CubeRef
+from cubes.attachments import MAX_ATTACHMENT_BYTES, Attachment, AttachmentKind, describe_attachment
 from cubes.digests import Digest, digest_of
+from cubes.errors import ReportError
 
 
 @relates("cube_id")
@@ -33,6 +37,7 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
     require_sent(act, new.pack_digest, "pack_digest")
     if new.additional_files_digest is not None:
         require_sent(act, new.additional_files_digest, "additional_files_digest")
+    attachments = [each.model_dump(mode="json") for each in _attachments(act, store, new)]
     contract = contract_in(store.path(new.pack_digest))
     if contract.kind() != new.kind:
         raise InvalidInputError(
@@ -46,6 +51,7 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
         **new.model_dump(),
         parameters_digest=_digest_of_parameters(new),
         owner_id=act.user_id,
+        attachments=attachments,
         contract=contract.model_dump(mode="json", exclude_none=True),
     )
     taken = ConflictError(f"a cube {new.name!r} exists already.", "A cube never changes: choose another name.")
@@ -55,12 +61,27 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
 
 
 def shown(cube: Cube) -> CubePublic:
-    return CubePublic.model_validate(cube.model_dump())
+    return CubePublic.model_validate(cube.model_dump(include=set(CubePublic.model_fields)))
 
 
 def reference(cube: Cube) -> CubeRef:
     """What a site needs to run a cube."""
     return CubeRef.model_validate(cube.model_dump(include=set(CubeRef.model_fields)))
+
+
+def _attachments(act: Act, store: BlobStore, new: CubeCreate) -> Iterator[Attachment]:
+    for kind, digest in (
+        (AttachmentKind.SBOM, new.sbom_digest),
+        (AttachmentKind.VULNERABILITIES, new.vulnerabilities_digest),
+    ):
+        if digest is not None:
+            require_sent(act, digest, f"{kind.value}_digest")
+            with store.path(digest).open("rb") as file:
+                data = file.read(MAX_ATTACHMENT_BYTES + 1)
+            try:
+                yield describe_attachment(data, kind)
+            except ReportError as error:
+                raise InvalidInputError(f"{kind.value}_digest: {error}.", "Make it anew with your scanner.") from None
 
 
 def _digest_of_parameters(new: CubeCreate) -> Digest | None:

@@ -25,4 +25,8 @@ class Cube(RegistryTable, table=True):
     owner_id: int = Field(foreign_key="user_account.id", index=True)
     contract: dict[str, Any] = Field(sa_type=JSON)
     """Parsed from inside the pack."""
+    sbom_digest: str | None = Field(default=None, index=True)
+    vulnerabilities_digest: str | None = Field(default=None, index=True)
+    attachments: list[dict[str, Any]] = Field(default=[], sa_type=JSON, sa_column_kwargs={"server_default": "[]"})
+    """What the two documents are and count."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)

@@ -10,7 +10,16 @@ from api.nouns.models.tables import Model
 from api.nouns.people.tables import Organization, User
 from api.nouns.sites.tables import Site
 
-_CUBE = {"id", "name", "kind", "pack_digest", "additional_files_digest", "parameters", "parameters_digest", "contract"}
+_CUBE = {
+    "id",
+    "name",
+    "kind",
+    "pack_digest",
+    "additional_files_digest",
+    "parameters",
+    "parameters_digest",
+    "contract",
+} | {"attachments"}
 _MODEL = {"id", "name", "title", "intended_use", "training_data", "architecture", "licence", "contact"}
 _DATASET = {"id", "name", "title", "preparator_digest", "root", "data_root", "labels_root", "metadata_root", "cases"}
 

@@ -65,6 +65,21 @@ class TestRegister:
         assert made["additional_files_digest"] == pack_folder(files, tmp_path / "b.tar").digest
         assert made["parameters_digest"] == digest_of({"threshold": 0.5})
 
+    def test_attaches_what_a_scanner_found(self, at: Assay, tmp_path: Path) -> None:
+        report = tmp_path / "report.json"
+        report.write_text('{"SchemaVersion": 2, "Results": [{"Vulnerabilities": [{"Severity": "CRITICAL"}]}]}')
+        made = self._register(at, "scanned-cube", "--vulnerabilities", report, "--json").json
+        assert made["attachments"][0]["counts"]["critical"] == 1
+        assert "critical" in at("ada", "cube", "show", "scanned-cube").out
+
+    def test_a_report_that_is_none_is_seven_before_anything_travels(self, at: Assay, tmp_path: Path) -> None:
+        report = tmp_path / "report.json"
+        report.write_text("<html>")
+        ended = self._register(at, "unscanned-cube", "--sbom", report)
+        assert ended.code == 7
+        assert "not plain JSON" in ended.err
+        assert "unscanned-cube" not in at("ada", "cube", "list").out
+
     def test_says_the_digest_by_which_it_is_known(self, at: Assay) -> None:
         assert "sha256:" in self._register(at, "said-cube").out
         assert "said-cube" in at("ada", "cube", "list", "--kind", "model").out
