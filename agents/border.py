@@ -50,6 +50,22 @@ class Border:
     def close(self) -> None:
         self._client.close()
 
+    def greeting(self) -> dict[str, str]:
+        """Whether the registry answers: its version, and its clock as `time`.
+
+        Raises:
+            api.client.RegistryError: it does not.
+        """
+        return self._client.health()
+
+    def ask(self) -> SiteWork:
+        """What the registry asks of this site, for whoever only looks: nothing of it is kept.
+
+        Raises:
+            api.client.RegistryError: not reachable, or it refuses.
+        """
+        return self._client.site_work()
+
     def pull_work(self) -> tuple[SiteWork, Contradiction | None]:
         """What the registry asks of this site; kept in a file for the time that it is away.
 

@@ -32,6 +32,7 @@ from api.nouns.results import routes as results
 from api.nouns.sites import routes as sites
 from api.nouns.tokens import routes as tokens
 from api.nouns.work import routes as work
+from api.storage.columns import now
 from api.storage.engine import make_engine
 
 health = APIRouter(tags=["health"])
@@ -39,9 +40,9 @@ health = APIRouter(tags=["health"])
 
 @health.get("/v1/health")
 def read_health(session: SessionDep) -> dict[str, str]:
-    """Whether the registry answers and reaches its database."""
+    """Whether the registry answers and reaches its database; and its clock."""
     session.connection()
-    return {"status": "ok", "version": version("assay")}
+    return {"status": "ok", "version": version("assay"), "time": now().isoformat()}
 
 
 ROUTERS = (

@@ -91,15 +91,15 @@ def site() -> "Iterator[Site]":
 
     here = Site(profiles.current().home())
     try:
-        with _quiet_logs():
+        with quiet_logs():
             yield here
     finally:
         here.close()
 
 
 @contextmanager
-def _quiet_logs() -> Iterator[None]:
-    """Stdout belongs to the command's answer."""
+def quiet_logs() -> Iterator[None]:
+    """Logs go to stderr, and only when something is wrong: stdout belongs to the command's answer."""
     import structlog
 
     before = structlog.get_config()

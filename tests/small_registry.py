@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 from api.schemas.border import PayloadKind, parse_payload
 from api.schemas.records import AuditHead, SiteWork
+from api.storage.columns import now
 from cubes.digests import digest_bytes, digest_file
 
 TOKEN: Final = "assay_1_secret"
@@ -70,6 +72,7 @@ class SmallRegistry:
     fault: Fault = _no_fault
     token: str = TOKEN
     blobs: dict[str, Path] = field(default_factory=dict)
+    clock_is_off: timedelta = timedelta()
     _port: int = 0
     _answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     _server: ThreadingHTTPServer | None = None
@@ -148,6 +151,10 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:  # noqa: 
             registry._connections.append(self.connection)
 
         def do_GET(self) -> None:
+            if self.path == "/v1/health":
+                health = {"status": "ok", "version": "0", "time": (now() + registry.clock_is_off).isoformat()}
+                self._say(200, json.dumps(health).encode())
+                return
             if not self._signed_in():
                 return
             blob = registry.blobs.get(self.path.removeprefix("/v1/blobs/"))

@@ -80,7 +80,7 @@ class RegistryClient:
         self.close()
 
     def health(self) -> dict[str, str]:
-        """Whether the registry answers, and its version."""
+        """Whether the registry answers: its version, and its clock as `time`."""
         return self._transport.get("/v1/health", dict[str, str])
 
     def site_work(self) -> SiteWork:

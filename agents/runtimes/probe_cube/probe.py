@@ -116,7 +116,9 @@ def privileges() -> dict[str, bool]:
 
 def main() -> None:
     told = json.loads((VOLUMES / "parameters.json").read_text(encoding="utf-8"))
-    if told.get("control"):
+    if told.get("nothing"):
+        findings = {"reads_its_input": (VOLUMES / "data" / "input").read_text(encoding="utf-8") == told["word"]}
+    elif told.get("control"):
         findings = {"reaches_the_cluster_api": not refused(lambda: connect(cluster_api()))}
     else:
         findings = network(told) | files(told) | processes(told) | privileges()
