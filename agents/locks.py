@@ -21,25 +21,64 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextmanager
-def held_alone(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock, with our process's number in its file; nobody waits for it.
+class FileLock:
+    """A lock that nobody waits for, with the number of the process that holds it in its file.
 
-    Raises:
-        HomeError: another process holds it; the message says `what` is held and by which process.
+    Args:
+        path: the file; it stays.
+        what: is held; the beginning of what whoever comes second is told.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+
+    def __init__(self, path: Path, what: str) -> None:
+        self._path, self._what = path, what
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Take it.
+
+        Raises:
+            HomeError: another process holds it; the message says `what` is held and by which process.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
-            raise HomeError(f"{what} (process {holder}): stop it, or leave the work to it") from None
+            os.close(descriptor)
+            raise HomeError(f"{self._what} (process {holder}): stop it, or leave the work to it") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def is_held(self) -> bool:
+        """Whether the file that we locked is still the one that others would lock."""
+        if self._descriptor is None:
+            return False
+        try:
+            there, ours = self._path.stat(), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextmanager
+def held_alone(path: Path, what: str) -> Iterator[None]:
+    """Hold a `FileLock` for as long as the block lasts.
+
+    Raises:
+        HomeError: another process holds it.
+    """
+    lock = FileLock(path, what)
+    lock.take()
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 @contextmanager

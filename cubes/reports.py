@@ -17,18 +17,30 @@ MAX_STRING: Final = 200
 def read_metrics(path: Path, schemas: Sequence[MetricSchema]) -> dict[str, float]:
     """The metrics of one evaluation: exactly those the benchmark names, each within its range or NaN.
 
+    A cube may measure more than a benchmark asks for; that is no metric of the benchmark, and not among these.
     `path` is the report or a folder that holds exactly one.
 
     Raises:
-        ReportError: not YAML, a metric missing, unknown, not a number or out of range.
+        ReportError: not YAML, a metric missing, not a number or out of range.
     """
     report = _load(path, MAX_METRICS_BYTES)
     known = {schema.name: schema for schema in schemas}
-    unknown, missing = sorted(set(report) - set(known)), sorted(set(known) - set(report))
-    if unknown or missing:
-        what = f"unknown metric {unknown[0]!r}" if unknown else f"metric {missing[0]!r} is missing"
-        raise ReportError(f"the metrics report: {what}; the benchmark's metrics are {', '.join(sorted(known))}")
+    if missing := sorted(set(known) - set(report)):
+        raise ReportError(
+            f"the metrics report: metric {missing[0]!r} is missing; the benchmark's metrics are"
+            f" {', '.join(sorted(known))}, the report has {', '.join(sorted(report)) or 'none'}"
+        )
     return {name: _number(schema, report[name]) for name, schema in known.items()}
+
+
+def read_more(path: Path, schemas: Sequence[MetricSchema]) -> dict[str, Any]:
+    """What the same report says besides: for whoever may read all of it.
+
+    Raises:
+        ReportError: it cannot be read.
+    """
+    known = {schema.name for schema in schemas}
+    return {name: value for name, value in _load(path, MAX_METRICS_BYTES).items() if name not in known}
 
 
 def read_statistics(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 
 from agents.errors import AgentError, DatasetChangedError, StepFailedError
+from agents.measured import score_folder
 from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
 from agents.site import Site, current_site
 from agents.store.datasets import dataset_by_registration
@@ -92,7 +93,7 @@ async def execution(unit: Unit, label: str, begun: Callable[[], None]) -> None:
             folder / "predictions",
             prepared,
             schemas=unit.benchmark.metrics,
-            folder=folder / short(unit.score),
+            folder=score_folder(site.home, unit.identity, unit.score),
             label=label,
             begun=begun,
         )

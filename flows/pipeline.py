@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from agents.errors import InvalidInputError, StepFailedError
 from agents.home import write_private
 from agents.manifest import Manifest, build_manifest
+from agents.measured import keep_more
 from agents.runtimes.protocol import CubeBundle
 from agents.site import Site, current_site
 from agents.staging import Stage, is_staged, output_places, read_stage, write_stage
@@ -28,10 +29,12 @@ from cubes.contract import TaskName
 from cubes.digests import digest_of, short
 from cubes.errors import ReportError
 from cubes.metrics import MetricSchema
-from cubes.reports import read_metrics, read_statistics
+from cubes.reports import read_metrics, read_more, read_statistics
 from flows.sealing import step
 
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
+_INFERS = {True: (TaskName.INFER, "output_path"), False: (TaskName.RUN_SCRIPT, "results_path")}
+"""A model of files alone is run by a script."""
 _OUTPUTS = {"data": "output_path", "labels": "output_labels_path", "metadata": "metadata_path"}
 
 
@@ -176,9 +179,10 @@ async def infer(
     """
     site = current_site()
     bundle = await make_ready(site, cube)
-    outputs = await run_step(site, bundle, TaskName.INFER, {"data_path": prepared.parts["data"]}, label, begun=begun)
+    name, volume = _INFERS[TaskName.INFER in bundle.contract.tasks]
+    outputs = await run_step(site, bundle, name, {"data_path": prepared.parts["data"]}, label, begun=begun)
     try:
-        outputs.keep("output_path", folder / "predictions")
+        outputs.keep(volume, folder / "predictions")
     finally:
         outputs.discard()
     manifest = await asyncio.to_thread(build_manifest, {"data": folder / "predictions"})
@@ -198,7 +202,7 @@ async def evaluate(
     label: str,
     begun: Callable[[], None] = _nothing,
 ) -> dict[str, float]:
-    """The metrics of predictions against labels. Per-case outputs stay in `folder`, at the site.
+    """The benchmark's metrics of predictions against labels. What else is measured stays in `folder`, at the site.
 
     Raises:
         StepFailedError: the metrics cube failed, or its report does not fit the benchmark's metrics.
@@ -208,7 +212,9 @@ async def evaluate(
     inputs = {"predictions": predictions, "labels": prepared.parts["labels"]}
     outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun)
     try:
-        metrics = read_metrics(outputs.volumes["output_path"], schemas)
+        report = outputs.volumes["output_path"]
+        metrics = read_metrics(report, schemas)
+        keep_more(folder, read_more(report, schemas))
         if "local_outputs_path" in outputs.volumes:
             outputs.keep("local_outputs_path", folder / "local_outputs")
     except ReportError as error:

@@ -39,12 +39,14 @@ def show(
     site: AtSite = None,
     as_json: Json = False,
 ) -> None:
-    """One result: metrics, digests, and the isolation under which it was made."""
+    """One result: metrics, digests, and the isolation under which it was made; at a site also what stays there."""
     if at_site(site):
+        from agents.measured import more_of
         from agents.store.executions import get_score
 
         with site_store() as here, here.store.read() as session:
-            emit_one(get_score(session, result), as_json=as_json)
+            score = get_score(session, result)
+            emit_one({**plain(score), "more_that_stays_here": more_of(here.home, score)}, as_json=as_json)
     else:
         with registry() as client:
             emit_one(client.results.get(result), as_json=as_json)

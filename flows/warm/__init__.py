@@ -1,6 +1,5 @@
 """Flow runs, executed warm: as tasks of one long-lived process instead of an interpreter each."""
 
-from flows.warm.lock import RunnerLock, RunnerLockedError
 from flows.warm.runner import WarmRunner
 
-__all__ = ["RunnerLock", "RunnerLockedError", "WarmRunner"]
+__all__ = ["WarmRunner"]

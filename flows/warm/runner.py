@@ -21,11 +21,11 @@ from prefect.logging.loggers import print_as_log  # undocumented
 from prefect.settings import temporary_settings
 
 from agents.errors import AgentError
+from agents.locks import FileLock
 from flows.deployments import AnyFlow, register
 from flows.settings import CLIENT_MAX_RETRIES, HEARTBEAT_S
 from flows.warm.executor import Executor
 from flows.warm.farewell import send_what_is_left
-from flows.warm.lock import RunnerLock
 from flows.warm.watch import Watch, retry
 
 _DRAIN_S: Final = 20.0
@@ -61,7 +61,7 @@ class WarmRunner:
     ) -> None:
         self._flows, self._deployment, self._api_url = list(flows), deployment, api_url
         self._limit, self._poll_s, self._headers = limit, poll_s, dict(headers or {})
-        self._lock = RunnerLock(lock)
+        self._lock = FileLock(lock, f"the flows of {str(lock.parent)!r} are run already")
         self._name = f"{deployment}-{os.getpid()}"
         self._thread = threading.Thread(target=self._run, name=f"flows-{deployment}", daemon=True)
         self._ready, self._failed = threading.Event(), ""
@@ -74,7 +74,7 @@ class WarmRunner:
         """Take the lock, register the deployments, set going what was left, and begin to look for runs.
 
         Raises:
-            RunnerLockedError: another process runs this home's flows.
+            HomeError: another process runs this home's flows.
             RunnerError: the server does not answer.
         """
         self._lock.take()

@@ -10,7 +10,7 @@ import anyio
 import structlog
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.events.schemas.events import Event
@@ -94,19 +94,21 @@ class Watch:
             self._executor.deployments, scheduled_before=datetime.now(UTC)
         ):
             self._executor.offer(run.id)
-        for run in await self._runs("CANCELLING"):
-            if not self._executor.stop(run.id, _cancelled()):
-                await self._client.set_flow_run_state(run.id, Cancelled(message="it was not running"))
-        await self._restart_lost()
+        begun = await self._runs("CANCELLING", "PENDING", "RUNNING")
+        cancelling = {run.id for run in begun if run.state_type == StateType.CANCELLING}
+        for run_id in cancelling:
+            if not self._executor.stop(run_id, _cancelled()):
+                await self._client.set_flow_run_state(run_id, Cancelled(message="it was not running"))
+        await self._restart_lost({run.id for run in begun} - cancelling)
 
-    async def _restart_lost(self) -> None:
+    async def _restart_lost(self, running: set[UUID]) -> None:
         """Runs that the server believes to be running, and nobody runs: their end could not be told when it was away.
 
         Only after two poll intervals, however often somebody kicked in between: one that has just been claimed, or has
         just ended, is not lost.
         """
         moment = time.monotonic()
-        found = {run.id for run in await self._runs("PENDING", "RUNNING")} - self._executor.live
+        found = running - self._executor.live
         self._lost = {run_id: self._lost.get(run_id, moment) for run_id in found}
         for run_id in [run_id for run_id, since in self._lost.items() if moment - since >= 2 * self._poll_s]:
             self._log.warning("a flow run was lost: it starts again", flow_run=str(run_id))

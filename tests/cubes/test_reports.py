@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cubes.digests import canonical, digest_of, tag_non_finite, untag_non_finite
 from cubes.errors import ReportError
 from cubes.metrics import MetricSchema
-from cubes.reports import read_metrics, read_statistics
+from cubes.reports import read_metrics, read_more, read_statistics
 
 SCHEMAS = [MetricSchema(name="auroc", minimum=0, maximum=1), MetricSchema(name="loss")]
 
@@ -42,7 +42,6 @@ class TestMetrics:
         ("text", "said"),
         [
             ("auroc: 0.5", "'loss' is missing"),
-            ("auroc: 0.5\nloss: 1\npatient: 7", "unknown metric 'patient'"),
             ("auroc: 1.5\nloss: 1", "outside 0.0 to 1.0"),
             ("auroc: high\nloss: 1", "not a number"),
             ("auroc: true\nloss: 1", "not a number"),
@@ -55,6 +54,17 @@ class TestMetrics:
     def test_what_does_not_fit(self, report: Path, text: str, said: str) -> None:
         report.write_text(text)
         with pytest.raises(ReportError, match=said):
+            read_metrics(report, SCHEMAS)
+
+    def test_what_the_benchmark_does_not_name_is_no_metric_of_it(self, report: Path) -> None:
+        report.write_text("auroc: 0.5\nloss: 1\nf1: .nan\nby_age: {old: 0.4}")
+        assert read_metrics(report, SCHEMAS) == {"auroc": 0.5, "loss": 1.0}
+        more = read_more(report, SCHEMAS)
+        assert (set(more), more["by_age"]) == ({"f1", "by_age"}, {"old": 0.4})
+
+    def test_a_missing_metric_is_named_beside_what_there_is(self, report: Path) -> None:
+        report.write_text("auroc: 0.5\nlos: 1")
+        with pytest.raises(ReportError, match=r"'loss' is missing.*the report has auroc, los$"):
             read_metrics(report, SCHEMAS)
 
     def test_a_missing_file(self, report: Path) -> None:

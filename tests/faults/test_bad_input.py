@@ -9,6 +9,7 @@ import pytest
 from sqlmodel import select
 
 from agents.errors import InvalidInputError, StepFailedError
+from agents.measured import more_of
 from agents.store.datasets import add_dataset, find_dataset
 from agents.store.executions import list_executions, scores_in
 from agents.store.tables import DatasetState, Execution, OutboxItem, ScoreState
@@ -181,7 +182,6 @@ class TestMetrics:
             ("- 1\n", "not a mapping"),
             ("a: &x [1]\nb: *x\n", "not plain YAML"),
             ("auroc: 0.5\n", "is missing"),
-            ("".join(f"{name}: {value}\n" for name, value in {**GOOD, "extra": 1}.items()), "unknown metric 'extra'"),
             ("".join(f"{name}: {value}\n" for name, value in {**GOOD, "auroc": "high"}.items()), "not a number"),
             ("".join(f"{name}: {value}\n" for name, value in {**GOOD, "auroc": 1.5}.items()), "outside 0.0 to 1.0"),
         ],
@@ -192,6 +192,17 @@ class TestMetrics:
         assert said in execution.message
         with registered.site.store.read() as session:
             assert scores_in(session, *ScoreState) == []
+
+    def test_what_the_benchmark_did_not_ask_for_stays_at_the_site(self, registered: Hospital) -> None:
+        report = "".join(f"{name}: {value}\n" for name, value in {**GOOD, "f1": 0.25, "youngest": 17}.items())
+        assert self._evaluate(registered, report).state == ExecutionState.SUCCEEDED
+        registered.release(1)
+        registered.site.border.flush()
+        assert registered.registry.taken[-1].document["metrics"] == GOOD
+        assert not [taken for taken in registered.registry.taken if b"youngest" in taken.body]
+        with registered.site.store.read() as session:
+            (score,) = scores_in(session, *ScoreState)
+        assert more_of(registered.site.home, score) == {"f1": 0.25, "youngest": 17}
 
     def test_an_empty_report_is_a_missing_one(self, registered: Hospital) -> None:
         assert self._evaluate(registered, "").error_class == ErrorClass.OUTPUT_MISSING

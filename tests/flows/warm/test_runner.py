@@ -12,8 +12,9 @@ import pytest
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run as this_run
 
+from agents.errors import HomeError
 from agents.prefect_api import PrefectApi
-from flows.warm import RunnerLockedError, WarmRunner
+from flows.warm import WarmRunner
 from flows.warm.runner import RunnerError
 
 Start = Callable[..., str]
@@ -112,7 +113,7 @@ class TestLock:
             pass
 
         run_warm(body, lock=tmp_path / "one.lock")
-        with pytest.raises(RunnerLockedError, match="is held by process"):
+        with pytest.raises(HomeError, match=r"are run already \(process \d+\)"):
             run_warm(body, lock=tmp_path / "one.lock")
 
     def test_a_runner_whose_lock_was_taken_away_ends(
