@@ -210,7 +210,7 @@ async def _busy_quota(scene: Scene) -> Told:
 
 @incident("a busy GPU is waited for", ErrorClass.EXIT_CODE, "exited with 3", exit_code=3)
 async def _busy_gpu(scene: Scene) -> Told:
-    async with _gpu_kind() as kind:
+    async with gpu_kind() as kind:
         one = "{cpu: 0.1, memory: 64Mi, gpu: 1}"
         return await _waits_for_another(scene, one, f"Insufficient {kind}", gpu_resource=kind)
 
@@ -294,7 +294,7 @@ async def _preempted(scene: Scene) -> Told:
     name = f"assay-test-{uuid4().hex[:6]}"
     await scene.kubectl("create", "priorityclass", name, "--value=1000", "--description=of a test")
     try:
-        async with _gpu_kind() as kind:
+        async with gpu_kind() as kind:
             one = "{cpu: 0.1, memory: 64Mi, gpu: 1}"
             important: list[asyncio.Task[Any]] = []
 
@@ -450,7 +450,7 @@ async def _kubeconfig_of(scene: Scene, name: str, verbs: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _gpu_kind() -> AsyncIterator[str]:
+async def gpu_kind() -> AsyncIterator[str]:
     """A node advertises one GPU of a kind of its own: bookkeeping, as the scheduler sees it."""
     nodes = json.loads(await asyncio.to_thread(kubectl, "get", "nodes", "-o", "json"))["items"]
     node = next(each["metadata"]["name"] for each in nodes if not each["spec"].get("taints"))

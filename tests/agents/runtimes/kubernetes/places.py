@@ -43,6 +43,11 @@ class Place:
         settings = KubernetesSettings.model_validate({**self.settings.model_dump(), **changes})
         return KubernetesRuntime(self.home, SITE, settings, EnvironmentCache(self.home / "environments"))
 
+    def site_settings(self, **changes: Any) -> dict[str, Any]:
+        """What a site's settings file says so that its steps run here."""
+        kubernetes = self.settings.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | changes
+        return {"runtime": "kubernetes", "kubernetes": kubernetes}
+
     def job(self, request: StepRequest) -> str:
         return job_name(SITE, request.key)
 
