@@ -30,6 +30,9 @@ START_S: Final = 180.0
 _STOP_S: Final = 20.0
 _REACHED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where this machine finds itself
 _GRACE_S: Final = 3
+_NOT_NEEDED: Final = ("scheduler", "late_runs", "pause_expirations", "triggers")
+"""Services that look, every few seconds or at each event, for what nobody makes here: schedules, runs that are late for a
+worker, pauses with an end, automations."""
 _ONLY_ONE = threading.Lock()
 
 
@@ -162,6 +165,7 @@ class PrefectServer:
             "server.ui.show_promotional_content": False,
             "server.logging_level": "WARNING",
             "logging.level": "WARNING",
+            **{f"server.services.{name}.enabled": False for name in _NOT_NEEDED},
         }
 
     async def _serve(self, listener: socket.socket) -> None:

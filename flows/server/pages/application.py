@@ -1,6 +1,7 @@
 """The routes of our own pages, and of the gates for programs. They work without any script in the browser."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -25,7 +26,7 @@ from flows.server.hosting import Receive, Scope, Send
 from flows.server.http import FORM_BYTES, Refused, read_body, read_json, require_same_origin
 from flows.server.identity import Identities
 from flows.server.oidc import Provider, SingleSignOn
-from flows.server.pages.reading import as_cell, sections
+from flows.server.pages.reading import sections
 
 OWN_PATHS: Final = frozenset({"sign-in", "sign-out", "single-sign-on", "waiting", "gates", "pages"})
 """The first part of each path that is ours; Prefect's pages use none of them."""
@@ -62,7 +63,6 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["cell"] = as_cell
         # The cookie of the round trip to the provider holds what its answer must repeat; the session itself is another one.
         trip = Middleware(
             SessionMiddleware,
@@ -164,7 +164,7 @@ class Pages:
     async def _waiting_page(self, request: Request) -> Response:
         who = await self._reader(request)
         cards = await self._deciding.ask(self._deciding.gates.waiting, who)
-        return self._html("waiting.html", who, cards=cards)
+        return self._html("waiting.html", who, cards=cards, here="waiting")
 
     async def _gate_page(self, request: Request) -> Response:
         who = await self._reader(request)
@@ -198,7 +198,7 @@ class Pages:
         problem = None if refused is None else refused.reason
         return self._html(
             "gate.html", who, status=status,
-            card=card, sections=sections(card), problem=problem, reason=reason, woken=woken,
+            card=card, sections=sections(card), exact=_exact(card), problem=problem, reason=reason, woken=woken,
         )  # fmt: skip
 
     # Gates, for programs.
@@ -277,7 +277,7 @@ class Pages:
         headers: dict[str, str] | None = None,
         **values: Any,
     ) -> Response:
-        text = self._templates.get_template(template).render(place=self._name, who=who, **values)
+        text = self._templates.get_template(template).render({"place": self._name, "who": who, "here": "", **values})
         return HTMLResponse(text, status, headers)
 
 
@@ -291,3 +291,7 @@ def _local(page: object) -> str:
 
 def _as_json(card: GateCard) -> Any:
     return jsonable_encoder({**asdict(card), "verdict": card.verdict})
+
+
+def _exact(card: GateCard) -> str:
+    return json.dumps(card.shown, indent=2, ensure_ascii=False)
