@@ -159,6 +159,7 @@ class PrefectServer:
             "server.database.connection_url": self._database_url,
             "server.ephemeral.enabled": False,
             "server.analytics_enabled": False,
+            "server.register_blocks_on_start": False,  # a fifth of the start; flows here keep nothing in blocks
             "server.ui.enabled": True,
             "server.ui.api_url": "/api",  # relative: true wherever the server is reached, also through a proxy
             "server.ui.static_directory": str(self._home / "pages"),  # else it would write into its installed package
