@@ -206,7 +206,11 @@ def _output_paths(task: Task, folder: Path) -> dict[str, Path]:
 
 
 def _input_paths(task: Task, cube: CubeBundle, inputs: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    own = {"parameters_file": cube.parameters_file, "additional_files": cube.additional_files}
+    own = {
+        "parameters_file": cube.parameters_file,
+        "additional_files": cube.additional_files,
+        "model_files": cube.additional_files,
+    }
     paths: dict[str, Path] = {}
     for name in task.input_volumes:
         path = inputs.get(name) or own.get(name)

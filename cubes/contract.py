@@ -71,7 +71,7 @@ VOLUMES: Final[Mapping[TaskName, VolumeRule]] = MappingProxyType(
         TaskName.EVALUATE: VolumeRule(
             "predictions labels", "output_path local_outputs_path", "predictions labels output_path"
         ),
-        TaskName.RUN_SCRIPT: VolumeRule("data_path labels_path model_files", "results_path", "results_path"),
+        TaskName.RUN_SCRIPT: VolumeRule("data_path labels_path model_files", "results_path", "data_path results_path"),
     }
 )
 
@@ -82,6 +82,8 @@ _KINDS: Final[Mapping[str, frozenset[TaskName]]] = MappingProxyType(
         "data_preparator": frozenset({TaskName.PREPARE, TaskName.SANITY_CHECK, TaskName.STATISTICS}),
         "model": frozenset({TaskName.INFER}),
         "metrics": frozenset({TaskName.EVALUATE}),
+        # Runs whatever model files it is given: a model of weights alone names one.
+        "script": frozenset(),
     }
 )
 
@@ -305,21 +307,29 @@ class Contract(BaseModel):
             return f"the archive {self.image!r} lies at a URL: say its `archive_digest`"
         return None
 
-    def kind(self) -> Literal["data_preparator", "model", "metrics"]:
+    def kind(self) -> Literal["data_preparator", "model", "metrics", "script"]:
         """The kind of cube its tasks make it.
 
         Raises:
-            ContractError: the tasks are none of a data preparator's, a model's or a metrics cube's.
+            ContractError: the tasks are none of a data preparator's, a model's, a metrics cube's or a script's.
         """
         names = frozenset(self.tasks) - {TaskName.RUN_SCRIPT}
+        if not names and "labels_path" in self.tasks[TaskName.RUN_SCRIPT].input_volumes:
+            raise ContractError(
+                CONTRACT_FILE,
+                "tasks.run_script.input_volumes.labels_path",
+                "a script that sees labels would score itself",
+                "Leave labels_path out and write predictions to results_path: the benchmark's metrics cube scores them.",
+            )
         for kind, tasks in _KINDS.items():
             if names == tasks:
-                return kind  # type: ignore[return-value]  # the table's keys are the three kinds
+                return kind  # type: ignore[return-value]  # the table's keys are the kinds
         raise ContractError(
             CONTRACT_FILE,
             "tasks",
-            f"{', '.join(sorted(names)) or 'nothing'} is no kind of cube",
-            "A data_preparator has prepare, sanity_check and statistics; a model has infer; a metrics cube has evaluate.",
+            f"{', '.join(sorted(names))} is no kind of cube",
+            "A data_preparator has prepare, sanity_check and statistics; a model has infer; a metrics cube has evaluate;"
+            " a script has run_script.",
         )
 
 

@@ -14,6 +14,8 @@ class CubeKind(StrEnum):
     DATA_PREPARATOR = "data_preparator"
     MODEL = "model"
     METRICS = "metrics"
+    SCRIPT = "script"
+    """Runs model files that somebody else gives it; everybody who is signed in may have it."""
 
 
 class CubeCreate(Strict):

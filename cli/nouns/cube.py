@@ -31,7 +31,7 @@ app = noun("Cubes: init, validate, test, register, list, show.")
 Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` or `mlcube.yaml` at its root.")
 ]
-Kind = Literal["data_preparator", "model", "metrics"]
+Kind = Literal["data_preparator", "model", "metrics", "script"]
 
 
 app.command("test")(run_by_hand)

@@ -36,6 +36,19 @@ def _with(path: str, value: Any) -> str:
     return yaml.safe_dump(document)
 
 
+SCRIPT = """
+container_type: Folder
+tasks:
+  run_script:
+    run_args: {command: python3 run.py}
+    input_volumes:
+      data_path: {mount_path: /data, type: directory}
+      model_files: {mount_path: /model_files, type: directory}
+    output_volumes:
+      results_path: {mount_path: /results, type: directory}
+"""
+
+
 class TestParse:
     def test_a_command_is_split_as_a_shell_does(self) -> None:
         command = parse_contract(yaml.safe_dump(MODEL)).tasks[TaskName.INFER].run_args.command
@@ -119,6 +132,16 @@ class TestRefuse:
             {"run_args": {"command": "x"}, "input_volumes": {"data_path": {"mount_path": "/d", "type": "directory"}}},
         )
         with pytest.raises(ContractError, match="no kind of cube"):
+            parse_contract(text).kind()
+
+    def test_run_script_alone_is_a_script(self) -> None:
+        assert parse_contract(SCRIPT).kind() == "script"
+
+    def test_a_script_that_asks_for_labels_is_told_why_not(self) -> None:
+        text = SCRIPT.replace(
+            "      model_files:", "      labels_path: {mount_path: /labels, type: directory}\n      model_files:"
+        )
+        with pytest.raises(ContractError, match="would score itself"):
             parse_contract(text).kind()
 
     def test_a_folder_without_a_contract(self, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from api.nouns.blobs.rules import require_sent
 from api.nouns.blobs.store import BlobStore
 from api.nouns.cubes.packs import contract_in
 from api.nouns.cubes.tables import Cube
-from api.schemas.cubes import CubeCreate, CubePublic, CubeRef
+from api.schemas.cubes import CubeCreate, CubeKind, CubePublic, CubeRef
 from cubes.attachments import MAX_ATTACHMENT_BYTES, Attachment, AttachmentKind, describe_attachment
+from cubes.contract import Contract
 from cubes.digests import Digest, digest_of
 from cubes.errors import ReportError
 
@@ -39,7 +40,7 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
         require_sent(act, new.additional_files_digest, "additional_files_digest")
     attachments = [each.model_dump(mode="json") for each in _attachments(act, store, new)]
     contract = contract_in(store.path(new.pack_digest))
-    if contract.kind() != new.kind:
+    if contract.kind() != new.kind and not _is_script_with_files(contract, new):
         raise InvalidInputError(
             f"kind: the contract inside is that of a {contract.kind()!r}, not of a {new.kind.value!r}.",
             "Say the kind that it is, or upload the right pack.",
@@ -58,6 +59,11 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
     cube = add(act.session, row, taken)
     act.note("cube.created", f"cube:{cube.id}", name=cube.name, kind=cube.kind.value, pack_digest=cube.pack_digest)
     return cube
+
+
+def _is_script_with_files(contract: Contract, new: CubeCreate) -> bool:
+    """A model without a container of its own: somebody's script, and the files that it runs."""
+    return contract.kind() == "script" and new.kind == CubeKind.MODEL and new.additional_files_digest is not None
 
 
 def shown(cube: Cube) -> CubePublic:

@@ -28,7 +28,7 @@ def _run(assay: Assay, cube: Path, task: str, output: Path, **inputs: Path) -> P
     return output
 
 
-@pytest.mark.parametrize("kind", ["data_preparator", "model", "metrics"])
+@pytest.mark.parametrize("kind", ["data_preparator", "model", "metrics", "script"])
 def test_each_kind_is_understood(assay: Assay, tmp_path: Path, kind: str) -> None:
     assert "assay cube test" in assay("cube", "init", tmp_path / "cube", "--kind", kind).out
     assert assay("cube", "validate", tmp_path / "cube", "--json").json["kind"] == kind
@@ -66,6 +66,15 @@ def test_a_model_and_its_metrics(assay: Assay, tmp_path: Path, export: Path) -> 
     measured = _run(assay, metrics, "evaluate", tmp_path / "measured", **inputs)
     assert read_metrics(measured / "output_path", load_contract(metrics).metrics) == {"accuracy": 0.5}
     assert json.loads((measured / "local_outputs_path" / "cases.json").read_text()) == {"a.txt": True, "b.txt": False}
+
+
+def test_a_script_runs_a_model_s_files(assay: Assay, tmp_path: Path, export: Path) -> None:
+    script, files = tmp_path / "script", tmp_path / "files"
+    assay("cube", "init", script, "--kind", "script")
+    files.mkdir()
+    (files / "threshold.txt").write_text("1")
+    ran = _run(assay, script, "run_script", tmp_path / "ran", data_path=export / "data", model_files=files)
+    assert json.loads((ran / "results_path" / "predictions.json").read_text()) == {"a.txt": 0, "b.txt": 1}
 
 
 def test_nothing_is_overwritten(assay: Assay, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from api.schemas.benchmarks import BenchmarkPublic, Compatibility
-from api.schemas.cubes import ModelPublic
+from api.schemas.cubes import CubeCreate, CubeKind, ModelPublic
 from api.storage.columns import now
-from tests.cli.federation import FNA
-from tests.cli.support import Assay, sha
+from cubes.packing import pack_folder
+from tests.cli.federation import FNA, Federation
+from tests.cli.support import ROOT, Assay, sha
 
 
 class TestRegister:
@@ -52,6 +53,54 @@ class TestRegister:
         ended = at("mel", "model", "register", "/nowhere/card.yaml", "--cube", "logistic-regression-cube")
         assert ended.code == 7
         assert "'/nowhere/card.yaml'" in ended.err
+
+
+@pytest.fixture(scope="module")
+def script(registry: Federation, tmp_path_factory: pytest.TempPathFactory) -> str:
+    pack = tmp_path_factory.mktemp("script") / "pack.tar"
+    pack_folder(ROOT / "cubes" / "templates" / "script", pack)
+    with registry.client("ada") as ada:
+        name = "line-counter"
+        ada.cubes.create(CubeCreate(name=name, kind=CubeKind.SCRIPT, pack_digest=ada.blobs.upload(pack)))
+    return name
+
+
+class TestRegisterFiles:
+    """A model without a container of its own: somebody's script runs its files."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "files"
+        folder.mkdir()
+        (folder / "threshold.txt").write_text("3")
+        return folder
+
+    def _card(self, tmp_path: Path, name: str) -> Path:
+        card = tmp_path / f"{name}.yaml"
+        text = (FNA / "cards" / "small_mlp.yaml").read_text(encoding="utf-8")
+        card.write_text(text.replace("name: small-mlp", f"name: {name}"), encoding="utf-8")
+        return card
+
+    def test_a_script_and_files_become_a_model(self, at: Assay, tmp_path: Path, script: str, files: Path) -> None:
+        made = at("mel", "model", "register", self._card(tmp_path, "files-3"), "--script", script, "--files", files)
+        assert made.code == 0, made.err
+        cube = at("mel", "cube", "show", "files-3", "--json").json
+        assert cube["kind"] == "model"
+        assert cube["pack_digest"] == at("ada", "cube", "show", script, "--json").json["pack_digest"]
+        assert cube["additional_files_digest"] == pack_folder(files, tmp_path / "f.tar").digest
+
+    def test_half_of_it_is_seven(self, at: Assay, tmp_path: Path, script: str) -> None:
+        card = self._card(tmp_path, "files-4")
+        for words in (["--script", script], [], ["--cube", "logistic-regression-cube", "--script", script]):
+            ended = at("mel", "model", "register", card, *words)
+            assert ended.code == 7
+            assert "both --script and --files" in ended.err
+
+    def test_a_cube_that_is_no_script_is_seven(self, at: Assay, tmp_path: Path, files: Path) -> None:
+        card = self._card(tmp_path, "files-5")
+        ended = at("mel", "model", "register", card, "--script", "fna-metrics", "--files", files)
+        assert ended.code == 7
+        assert "not a 'script'" in ended.err
 
 
 class TestResults:
