@@ -98,6 +98,8 @@ class SiteSettings(BaseModel):
     sign_in: SignInSettings = SignInSettings()
     prefect_separate: bool = False
     """Prefect's server in a process of its own; else it lives in the agent's."""
+    prefect_deployment: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "site"
+    """Under which name flows are asked for. `site`: the agent runs them; others, of prefect.yaml, are run by workers."""
     gates: dict[str, GateSettings] = {}
     """By the gate's name: `register_dataset`, `run_models`, `release_results`."""
     runtime: Literal["process", "docker", "kubernetes"] = "process"

@@ -38,7 +38,7 @@ from api.schemas.sign_in import benchmark_tag
 from api.storage.columns import now
 
 _T = TypeVar("_T")
-_ENDED: Final = {
+ENDED_RUNS: Final = {
     "CANCELLED": JobState.CANCELLED,
     "CRASHED": JobState.FAILED,
     "FAILED": JobState.FAILED,
@@ -174,7 +174,9 @@ class LocalLoop:
         gate, decision = decided
         kind, _name = self._prefect.state(gate.flow_run_id)
         # Not before it rests: a run that is still on its way there looks for its decision by itself, or rests soon.
-        awake = kind in _ENDED or (kind == "PAUSED" and self._prefect.resume(gate.flow_run_id, answer(gate, decision)))
+        awake = kind in ENDED_RUNS or (
+            kind == "PAUSED" and self._prefect.resume(gate.flow_run_id, answer(gate, decision))
+        )
         if awake:
             with self._site.store.write() as session:
                 gates.mark_woken(session, gate.id)
@@ -189,9 +191,9 @@ class LocalLoop:
 
     def _look_at(self, job: Job) -> bool:
         kind, name = self._prefect.state(job.flow_run_id or "")
-        if kind in _ENDED:
+        if kind in ENDED_RUNS:
             with self._site.store.write() as session:
-                end_job(session, job.id, _ENDED[kind], f"its flow run ended as {name}")
+                end_job(session, job.id, ENDED_RUNS[kind], f"its flow run ended as {name}")
         return True
 
 

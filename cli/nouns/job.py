@@ -1,5 +1,6 @@
 """`assay job`: what a site is asked to do."""
 
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from cli.waiting import describe_progress, require_good_end, wait_for_job
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from agents.prefect_api import PrefectApi
     from agents.store.tables import Job
 
 app = noun("Jobs of a site: list, show, wait, cancel.")
@@ -98,17 +100,14 @@ def tell_end(here: AtSite, job_id: str, *, through_gates: bool, timeout_s: float
 
 
 def _cancel(here: AtSite, job: "Job") -> "Job":
-    from agents.store.jobs import find_job, finish
-    from agents.store.tables import JobState
+    from agents.cancelling import cancel_job
 
-    if job.flow_run_id is not None:
-        _cancel_flow_run(here, job.flow_run_id)
-    with here.store.write() as session:
-        finish(session, job.id, JobState.CANCELLED, message=f"cancelled by {here.person.name} <{here.person.email}>")
-        return find_job(session, job.id)
+    with ExitStack() as stack:
+        prefect = stack.enter_context(closing(_prefect(here))) if job.flow_run_id is not None else None
+        return cancel_job(here.store, prefect, job, by=f"{here.person.name} <{here.person.email}>")
 
 
-def _cancel_flow_run(here: AtSite, flow_run_id: str) -> None:
+def _prefect(here: AtSite) -> "PrefectApi":
     from agents.prefect_api import PrefectApi
     from cli import profiles
     from cli.errors import NotSetUpError
@@ -117,11 +116,7 @@ def _cancel_flow_run(here: AtSite, flow_run_id: str) -> None:
         url = here.home.prefect_url_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise NotSetUpError("the site's Prefect server is not running: start the agent, which ends what runs") from None
-    prefect = PrefectApi(url, {"Authorization": f"Bearer {profiles.current().person()}"})
-    try:
-        prefect.cancel(flow_run_id)
-    finally:
-        prefect.close()
+    return PrefectApi(url, {"Authorization": f"Bearer {profiles.current().person()}"})
 
 
 def _find(session: "Session", reference: str) -> "Job":
