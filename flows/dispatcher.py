@@ -23,14 +23,20 @@ class ReviewDispatcher:
         client: with the registry's own service token.
         prefect: the registry's Prefect server.
         nudge: told the identifier of each flow run that was made or woken; a runner in this process starts it at once.
+        every_s: seconds between two rounds; whoever knows of a change kicks the ticker in between.
     """
 
     def __init__(
-        self, client: RegistryClient, prefect: PrefectApi, nudge: Callable[[str], None] = lambda _flow_run: None
+        self,
+        client: RegistryClient,
+        prefect: PrefectApi,
+        nudge: Callable[[str], None] = lambda _flow_run: None,
+        *,
+        every_s: float = _TICK_S,
     ) -> None:
         self._client, self._prefect, self._nudge = client, prefect, nudge
         self._log = structlog.get_logger().bind(loop="reviews")
-        self.ticker = Ticker("reviews", _TICK_S, self.tick)
+        self.ticker = Ticker("reviews", every_s, self.tick)
 
     def tick(self) -> None:
         """One round: one gate that makes trouble does not keep the others.

@@ -159,7 +159,7 @@ def _service(there: Federation, prefect_url: str, headers: dict[str, str], folde
     lock = folder / "flows.lock"
     runner = WarmRunner(registry_flows(), deployment=REGISTRY, api_url=prefect_url, lock=lock, headers=headers)
     prefect = PrefectApi(prefect_url, headers)
-    dispatcher = ReviewDispatcher(client, prefect, runner.nudge)
+    dispatcher = ReviewDispatcher(client, prefect, runner.nudge, every_s=0.2)
     runner.start()
     dispatcher.ticker.start()
     try:
