@@ -1,8 +1,10 @@
 """How a registry begins, and how its own flows sign in to it."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -16,12 +18,14 @@ from api.core.database import transaction
 from api.core.settings import RegistrySettings, SettingsError, create_data_folder
 from api.nouns.people.rules import create_organization, create_user
 from api.nouns.people.tables import User
-from api.nouns.tokens.rules import OF_SERVICE, issue_first
+from api.nouns.tokens.rules import OF_SERVICE, issue_to
 from api.schemas.people import OrganizationCreate, TokenCreate, UserCreate
 from api.storage.columns import now
 from api.storage.engine import make_engine
 
 _SERVICE_LIFE: Final = timedelta(hours=24)
+_NOT_YET: Final = 1
+"""Stands for an organization that is made in the same transaction."""
 
 
 class HasPeopleError(SettingsError):
@@ -38,8 +42,27 @@ def initialise(settings: RegistrySettings, *, organization: OrganizationCreate, 
     Raises:
         HasPeopleError: it was made before; its database is of this version now, nothing else was changed.
         MigrationError: the database is of a newer version.
+        ValidationError: the address or the name cannot be used. A folder that was not there before is not there after.
     """
-    create_data_folder(settings.data)
+    first_user = UserCreate(email=email, name=name, organization_id=_NOT_YET, platform_administrator=True)
+    with _folder_of(settings.data):
+        return _initialise(settings, organization, first_user)
+
+
+@contextmanager
+def _folder_of(data: Path) -> Iterator[None]:
+    """The registry's folder; one that this makes goes again when what follows fails."""
+    was_there = data.exists()
+    try:
+        create_data_folder(data)
+        yield
+    except BaseException:
+        if not was_there:
+            shutil.rmtree(data, ignore_errors=True)
+        raise
+
+
+def _initialise(settings: RegistrySettings, organization: OrganizationCreate, first_user: UserCreate) -> str:
     migrations.upgrade(settings.url)
     with _acting(settings) as act:
         if act.session.exec(select(col(User.id)).limit(1)).first() is not None:
@@ -47,11 +70,8 @@ def initialise(settings: RegistrySettings, *, organization: OrganizationCreate, 
                 f"the registry in {str(settings.data)!r} has people already: ask a platform administrator for an account"
             )
         first = create_organization(act, organization)
-        user = create_user(
-            act,
-            UserCreate(email=email, name=name, organization_id=key(first.id), platform_administrator=True),
-        )
-        return issue_first(act, key(user.id), TokenCreate(label="first token", expires_in_days=366))[1]
+        user = create_user(act, first_user.model_copy(update={"organization_id": key(first.id)}))
+        return issue_to(act, user, TokenCreate(label="first token", expires_in_days=366))[1]
 
 
 class ServiceToken:

@@ -16,6 +16,7 @@ AtSite = Annotated[
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many at most.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.0, metavar="SECONDS", help="Give up waiting after this.")]
 Days = Annotated[int, typer.Option("--days", min=1, max=366, help="Days until the token expires.")]
+InvitationDays = Annotated[int, typer.Option("--days", min=1, max=30, help="Days until the invitation expires.")]
 
 DAY_S = 86_400.0
 

@@ -34,15 +34,22 @@ class Profile:
             NotSetUpError: nothing says which registry.
             NotSignedInError: there is no token for it.
         """
+        url = self.registry_address()
+        if not self.token:
+            raise NotSignedInError(f"no token for {url!r}: run `assay login --registry {url}`, or set ASSAY_TOKEN")
+        return url, self.token
+
+    def registry_address(self) -> str:
+        """Address of the registry.
+
+        Raises:
+            NotSetUpError: nothing says which registry.
+        """
         if not self.registry_url:
             raise NotSetUpError(
                 "no registry is named: run `assay login --registry URL`, or set ASSAY_REGISTRY_URL and ASSAY_TOKEN"
             )
-        if not self.token:
-            raise NotSignedInError(
-                f"no token for {self.registry_url!r}: run `assay login --registry {self.registry_url}`, or set ASSAY_TOKEN"
-            )
-        return self.registry_url, self.token
+        return self.registry_url
 
     def home(self) -> Path:
         """The site's folder.

@@ -87,8 +87,10 @@ def of_token(session: Session, token: Token) -> Principal:
     """The bearer of a token that is known.
 
     Raises:
-        NotSignedInError: expired, revoked, or of a person who is no longer active.
+        NotSignedInError: expired, revoked, an invitation, or of a person who is no longer active.
     """
+    if Scope.REDEEM in token.scopes:
+        raise NotSignedInError("this is an invitation, not a token.", "Redeem it once: `assay login --invitation`.")
     if token.revoked_at is not None:
         raise NotSignedInError(f"the token {token.label!r} was revoked.", "Issue a new one with `assay token issue`.")
     if token.expires_at <= now():

@@ -60,7 +60,9 @@ MATRIX: Final[Mapping[tuple[str, str], Rule]] = MappingProxyType(
         ("POST", "/v1/users/{user_id}/activate"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
         ("POST", "/v1/users/{user_id}/deactivate"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
         ("GET", "/v1/users/{user_id}/tokens"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.READ),
-        ("POST", "/v1/users/{user_id}/tokens"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        ("POST", "/v1/users/{user_id}/invitations"): may(Role.ADMINISTRATOR, scope=Scope.WRITE),
+        # Who has an invitation is not yet signed in: its secret is the proof.
+        ("POST", "/v1/invitations/redeem"): may(Role.ANYONE),
         ("GET", "/v1/tokens"): may(Role.USER, scope=Scope.READ),
         ("POST", "/v1/tokens"): may(Role.USER, scope=Scope.WRITE),
         ("POST", "/v1/tokens/{token_id}/revoke"): may(Role.OWNER, Role.ADMINISTRATOR, scope=Scope.WRITE),

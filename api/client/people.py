@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING
 
 from api.client.noun import Listed, Noun
 from api.schemas.people import (
+    InvitationCreate,
+    InvitationIssued,
     PasswordUpdate,
+    Redemption,
     SiteCreate,
     SitePublic,
     TokenCreate,
@@ -45,13 +48,21 @@ class Users(Noun[UserPublic, UserCreate]):
         """A token for oneself; good for no more than the token that asks."""
         return self._transport.post("/v1/tokens", TokenIssued, new)
 
-    def issue_first_token(self, user_id: int, new: TokenCreate) -> TokenIssued:
-        """A token for somebody who has none that is valid.
+    def invite(self, user_id: int, new: InvitationCreate) -> InvitationIssued:
+        """An invitation for somebody who has no valid token; an earlier one that was not redeemed ends.
 
         Raises:
-            Refused: 409 when they have one.
+            Refused: 409 when they have a token.
         """
-        return self._transport.post(f"{self._path}/{user_id}/tokens", TokenIssued, new)
+        return self._transport.post(f"{self._path}/{user_id}/invitations", InvitationIssued, new)
+
+    def redeem(self, new: Redemption) -> TokenIssued:
+        """Exchange an invitation for a token of one's own; needs no token.
+
+        Raises:
+            Refused: 409 when it was redeemed before, 401 when it is not good any more.
+        """
+        return self._transport.post("/v1/invitations/redeem", TokenIssued, new)
 
     def tokens(self) -> "List[TokenPublic]":
         """One's own tokens, newest first."""

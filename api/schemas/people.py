@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api.schemas.common import Email, Id, Line, Name, Stamped, Strict
 
@@ -16,6 +17,8 @@ class Scope(StrEnum):
     DECIDE = "decide"
     SITE = "site"
     SERVICE = "service"
+    REDEEM = "redeem"
+    """Of an invitation: good for its person's own token, once, and for nothing else."""
 
 
 class OrganizationCreate(Strict):
@@ -70,6 +73,25 @@ class TokenCreate(Strict):
     scopes: list[Scope] | None = Field(default=None, min_length=1, max_length=5)
     """All that the bearer can have, when left out: `read`, `write` and `decide` for people, `read` and `site` for a site."""
     expires_in_days: int = Field(default=90, ge=1, le=366)
+
+
+class InvitationCreate(Strict):
+    expires_in_days: int = Field(default=7, ge=1, le=30)
+
+
+class InvitationIssued(Strict):
+    """The only answer that ever holds an invitation's secret: whoever redeems it becomes this person."""
+
+    id: int
+    user_id: int
+    expires_at: datetime
+    secret: str
+
+
+class Redemption(TokenCreate):
+    """An invitation, and what its person's own token shall be."""
+
+    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{20,200}$")]
 
 
 class TokenPublic(Stamped):

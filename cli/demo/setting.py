@@ -114,17 +114,17 @@ def split_data(setting: Setting) -> None:
 
 
 def admit(stage: Stage, setting: Setting, organizations: dict[str, tuple[str, list[Actor]]]) -> None:
-    """The administrator takes organizations and their people in; each gets a token of their own."""
+    """The administrator takes organizations in and invites their people; each redeems a token that nobody else has seen."""
     for name, (title, people) in organizations.items():
         stage.play(setting.administrator, "organization", "add", name, "--title", title)
         for person in people:
             words = ("user", "add", person.email, "--name", person.name, "--organization", name)
             made = stage.play_for_data(setting.administrator, *words)
             person.environment.update(
-                ASSAY_REGISTRY_URL=setting.registry_url,
-                ASSAY_TOKEN=made["token"],
-                ASSAY_ENVIRONMENTS=str(setting.environments),
+                ASSAY_REGISTRY_URL=setting.registry_url, ASSAY_ENVIRONMENTS=str(setting.environments)
             )
+            issued = stage.play_for_data(person, "token", "redeem", typed=made["invitation"] + "\n")
+            person.environment["ASSAY_TOKEN"] = issued["secret"]
             person.environment[DATABASE_VARIABLE] = setting.postgres_url
 
 

@@ -109,15 +109,15 @@ class Stage:
             self.show(played.output)
         return played.output
 
-    def play_for_data(self, actor: Actor, *words: str) -> Any:
-        """Let somebody type a command whose answer is needed, a secret perhaps: it is not shown.
+    def play_for_data(self, actor: Actor, *words: str, typed: str = "") -> Any:
+        """Let somebody type a command, and what it asks for, whose answer is needed, a secret perhaps: it is not shown.
 
         Raises:
             FailedError: it ended with another code than 0; with what it said.
         """
         command = shlex.join(("assay", *words))
         self._announce(actor, command)
-        played = self._run(actor, (*words, "--json"), command)
+        played = self._run(actor, (*words, "--json"), command, typed)
         self._keep(replace(played, output="" if played.code == 0 else played.output))
         return json.loads(played.output)
 

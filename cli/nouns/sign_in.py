@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from cli import profiles
 from cli.errors import InvalidInputError, NotSetUpError
 from cli.options import Json
 from cli.output import emit_json, print_facts, print_title, say
+
+if TYPE_CHECKING:
+    from api.schemas.people import TokenIssued
 
 
 def login(
@@ -25,11 +28,22 @@ def login(
             "--token", help="Your token. Left out, it is asked for or read from stdin: other users see options."
         ),
     ] = None,
+    invitation: Annotated[
+        bool,
+        typer.Option(
+            "--invitation", help="With --registry: redeem an invitation, asked for or read from stdin, first."
+        ),
+    ] = False,
 ) -> None:
     """Keep your token for a registry or a site in a profile, after it was tried."""
     if (registry is None) == (site is None):
         raise InvalidInputError("name one of --registry URL and --site FOLDER")
-    secret = token or read_secret("Token")
+    if invitation and (registry is None or token is not None):
+        raise InvalidInputError("--invitation goes with --registry URL, and without --token")
+    if invitation:
+        secret = redeemed(str(registry), read_secret("Invitation"), label="first token", days=90).secret
+    else:
+        secret = token or read_secret("Token")
     name = profiles.chosen_name()
     kept = profiles.kept_profiles().get(name, profiles.Profile())
     if registry is not None:
@@ -90,6 +104,26 @@ def read_new_secret(prompt: str) -> str:
     if sys.stdin.isatty():
         return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=True))
     return read_secret(prompt)
+
+
+def redeemed(url: str, invitation: str, *, label: str, days: int) -> "TokenIssued":
+    """The token that a registry gives for an invitation.
+
+    Raises:
+        InvalidInputError: it is not an invitation by its looks.
+        Refused: redeemed before, or not good any more.
+    """
+    from pydantic import ValidationError
+
+    from api.client import RegistryClient
+    from api.schemas.people import Redemption
+
+    try:
+        redemption = Redemption(secret=invitation, label=label, expires_in_days=days)
+    except ValidationError:
+        raise InvalidInputError("this is no invitation: give it as it was shown, and nothing else") from None
+    with RegistryClient(url, None) as client:
+        return client.users.redeem(redemption)
 
 
 def _person_at_registry(url: str, secret: str) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from cli import profiles
 from cli.connect import registry
 from cli.options import Days, Json, noun
 from cli.output import Column, emit_done, emit_json, emit_list, joined, say, when
 
-app = noun("Your tokens for the registry: issue, list, revoke.")
+app = noun("Your tokens for the registry: redeem, issue, list, revoke.")
 
 
 class ScopeName(StrEnum):
@@ -37,6 +38,26 @@ def issue(
     wanted = [Scope(scope) for scope in scopes] if scopes else None
     with registry() as client:
         issued = client.users.issue_token(TokenCreate(label=label, scopes=wanted, expires_in_days=days))
+    if as_json:
+        emit_json(issued)
+    else:
+        say(f"Token {issued.label!r}, until {when(issued.expires_at)} UTC, shown this once:\n  {issued.secret}")
+
+
+@app.command()
+def redeem(
+    label: Annotated[str, typer.Argument(help="What the token is for.")] = "first token",
+    *,
+    url: Annotated[
+        str | None, typer.Option("--registry", metavar="URL", help="Of which registry; your profile's when left out.")
+    ] = None,
+    days: Days = 90,
+    as_json: Json = False,
+) -> None:
+    """Exchange an invitation for a token of your own, shown this once. The invitation is asked for, or read from stdin."""
+    from cli.nouns.sign_in import read_secret, redeemed
+
+    issued = redeemed(url or profiles.current().registry_address(), read_secret("Invitation"), label=label, days=days)
     if as_json:
         emit_json(issued)
     else:

@@ -1,14 +1,17 @@
 """`assay user`: people at the registry."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.connect import find, registry
-from cli.options import Days, Json, noun
-from cli.output import Column, emit_done, emit_json, emit_list, plain, say
+from cli.options import InvitationDays, Json, noun
+from cli.output import Column, emit_done, emit_json, emit_list, plain, say, when
 
-app = noun("People at the registry: add, token, password, list, deactivate, activate.")
+if TYPE_CHECKING:
+    from api.schemas.people import InvitationIssued
+
+app = noun("People at the registry: add, invite, password, list, deactivate, activate.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 
 
@@ -19,37 +22,37 @@ def add(
     name: Annotated[str, typer.Option("--name", help="As it will stand beside their decisions.")],
     organization: Annotated[str, typer.Option("--organization", help="Where they belong: name or number.")],
     administrator: Annotated[bool, typer.Option("--administrator", help="Make them a platform administrator.")] = False,
-    days: Days = 90,
+    days: InvitationDays = 7,
     as_json: Json = False,
 ) -> None:
-    """Add a person and issue their first token, shown this once; for platform administrators."""
-    from api.schemas.people import TokenCreate, UserCreate
+    """Add a person and invite them: the invitation, shown this once, gives them a token that nobody else has seen."""
+    from api.schemas.people import InvitationCreate, UserCreate
 
     with registry() as client:
         home = find(client.organizations, "organization", organization)
         user = client.users.create(
             UserCreate(email=email, name=name, organization_id=home.id, platform_administrator=administrator)
         )
-        issued = client.users.issue_first_token(user.id, TokenCreate(label="first token", expires_in_days=days))
+        invitation = client.users.invite(user.id, InvitationCreate(expires_in_days=days))
     if as_json:
-        emit_json({**plain(user), "token": issued.secret})
+        emit_json({**plain(user), "invitation": invitation.secret, "invitation_expires_at": invitation.expires_at})
     else:
         say(f"Added {user.name} <{user.email}> as number {user.id}.")
-        _tell_secret(user.email, issued.secret)
+        _tell(user.email, invitation)
 
 
 @app.command()
-def token(email: Email, *, days: Days = 90, as_json: Json = False) -> None:
-    """A first token for somebody who has none that is valid."""
-    from api.schemas.people import TokenCreate
+def invite(email: Email, *, days: InvitationDays = 7, as_json: Json = False) -> None:
+    """Invite somebody who has no valid token; an invitation that they have not redeemed ends."""
+    from api.schemas.people import InvitationCreate
 
     with registry() as client:
         user = find(client.users, "user", email, key="email")
-        issued = client.users.issue_first_token(user.id, TokenCreate(label="first token", expires_in_days=days))
+        invitation = client.users.invite(user.id, InvitationCreate(expires_in_days=days))
     if as_json:
-        emit_json(issued)
+        emit_json(invitation)
     else:
-        _tell_secret(user.email, issued.secret)
+        _tell(user.email, invitation)
 
 
 @app.command()
@@ -88,13 +91,14 @@ def deactivate(email: Email, *, as_json: Json = False) -> None:
 
 @app.command()
 def activate(email: Email, *, as_json: Json = False) -> None:
-    """Give a person access again; they need a new token (`assay user token`)."""
+    """Give a person access again; they need a new token (`assay user invite`)."""
     with registry() as client:
         user = client.users.activate(find(client.users, "user", email, key="email").id)
     emit_done(
-        user, f"{user.email} has access again: issue a token with `assay user token {user.email}`.", as_json=as_json
+        user, f"{user.email} has access again: invite them with `assay user invite {user.email}`.", as_json=as_json
     )
 
 
-def _tell_secret(email: str, secret: str) -> None:
-    say(f"Token of {email}, shown this once:\n  {secret}\nThey sign in with `assay login --registry URL`.")
+def _tell(email: str, invitation: "InvitationIssued") -> None:
+    say(f"Invitation of {email}, good once and until {when(invitation.expires_at)} UTC, shown this once:")
+    say(f"  {invitation.secret}\nThey redeem it with `assay login --registry URL --invitation`.")

@@ -15,7 +15,7 @@ from api.access.matrix import Role
 from api.schemas.benchmarks import AssociationKind
 from api.schemas.border import PayloadKind
 from api.schemas.cubes import CubeKind
-from api.schemas.people import Scope, TokenCreate, UserCreate
+from api.schemas.people import InvitationCreate, Scope, TokenCreate, UserCreate
 from api.storage.engine import WRITE
 from cubes.digests import digest_bytes
 from tests.api.campaign import PROBE, Campaign
@@ -94,7 +94,8 @@ ROUTES: Final[Mapping[str, Route]] = {
     "POST /v1/users": Route(
         lambda scene, _: {"email": "a@b.example", "name": "A", "organization_id": scene.ids["organization:north"]}
     ),
-    "POST /v1/users/{user_id}/tokens": Route(lambda *_: {"label": "first"}, {"user_id": "newcomer"}),
+    "POST /v1/users/{user_id}/invitations": Route(lambda *_: {}, {"user_id": "newcomer"}),
+    "POST /v1/invitations/redeem": Route(lambda scene, _: {"label": "first", "secret": scene.invitation}),
     "PUT /v1/users/me/password": Route(lambda *_: {"password": "a sentence that is long enough"}),
     "POST /v1/tokens": Route(lambda *_: {"label": "laptop"}),
     "POST /v1/sites": Route(
@@ -147,6 +148,7 @@ class Scene:
     """A campaign in which everybody has something."""
 
     campaign: Campaign
+    invitation: str
     reports: dict[str, Any]
     payloads: dict[PayloadKind, Any]
 
@@ -188,7 +190,7 @@ class Scene:
         """A token of a role's party that is good for everything else."""
         party = self.party(route, role)
         bearer = {"site_id" if role == Role.SITE else "user_id": self.ids[party]} if role != Role.SERVICE else {}
-        scopes = [scope for scope in Scope if scope != without]
+        scopes = sorted(set(Scope) - {without, Scope.REDEEM})
         with Session(self.campaign.registry.app.state.engine) as session:
             secret = issue(session, label="narrow", scopes=scopes, life=timedelta(days=1), **bearer)[1]
             session.commit()
@@ -237,6 +239,7 @@ def set_up(campaign: Campaign) -> Scene:
     models = [*map(_model_of, PERSONS), "gamma"]
     return Scene(
         campaign,
+        invitation=campaign.client("administrator").users.invite(ids["newcomer"], InvitationCreate()).secret,
         reports={name: campaign.report(name).model_dump(mode="json") for name in models},
         payloads={
             PayloadKind.HEARTBEAT: _heartbeat(),

@@ -33,7 +33,14 @@ from api.schemas.border import (
     SiteDecision,
 )
 from api.schemas.cubes import CubeCreate, CubePublic, ModelCreate, ModelPublic
-from api.schemas.people import OrganizationCreate, SiteCreate, TokenCreate, UserCreate
+from api.schemas.people import (
+    InvitationCreate,
+    OrganizationCreate,
+    Redemption,
+    SiteCreate,
+    TokenCreate,
+    UserCreate,
+)
 from api.storage.columns import now
 from cli.files import read_mapping
 from cubes.digests import canonical
@@ -119,7 +126,8 @@ def _people(there: Federation) -> None:
                 )
             )
             there.ids[name] = user.id
-            there.tokens[name] = client.users.issue_first_token(user.id, TokenCreate(label="first")).secret
+            invitation = client.users.invite(user.id, InvitationCreate())
+            there.tokens[name] = client.users.redeem(Redemption(secret=invitation.secret, label="first")).secret
         site = client.sites.create(SiteCreate(name="north-site", title="North", organization_id=there.ids["north"]))
         there.ids["site"] = site.id
         there.tokens["site"] = client.sites.issue_token(site.id, TokenCreate(label="agent")).secret

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from sqlalchemy import Select
 from sqlmodel import Session, col, select
 
@@ -11,10 +11,10 @@ from api.access.identity import CurrentUser
 from api.core.database import SessionDep
 from api.core.paging import PageRequest, Paging, page
 from api.core.problems import documented
-from api.nouns.tokens import rules
+from api.nouns.tokens import invitations, rules
 from api.nouns.tokens.tables import Token
 from api.schemas.common import Id, Page
-from api.schemas.people import TokenCreate, TokenIssued, TokenPublic
+from api.schemas.people import InvitationCreate, InvitationIssued, Redemption, TokenCreate, TokenIssued, TokenPublic
 
 router = APIRouter(tags=["tokens"])
 
@@ -49,10 +49,18 @@ def list_tokens_of_user(session: SessionDep, user_id: Id, paging: Paging) -> Pag
     return _page(session, select(Token).where(Token.user_id == user_id), paging)
 
 
-@router.post("/v1/users/{user_id}/tokens", status_code=201, responses=documented(404, 409))
-def issue_first_token(act: ActDep, user_id: Id, new: TokenCreate) -> TokenIssued:
-    """A token for somebody who has none that is valid."""
-    return issued(*rules.issue_first(act, user_id, new))
+@router.post("/v1/users/{user_id}/invitations", status_code=201, responses=documented(404, 409))
+def invite_user(act: ActDep, user_id: Id, new: InvitationCreate) -> InvitationIssued:
+    """An invitation for somebody who has no valid token: they redeem it once, for a token that nobody else has seen."""
+    invitation, secret = invitations.invite(act, user_id, new)
+    values = invitation.model_dump(include={"id", "user_id", "expires_at"})
+    return InvitationIssued.model_validate({**values, "secret": secret})
+
+
+@router.post("/v1/invitations/redeem", status_code=201, responses=documented(409))
+def redeem_invitation(request: Request, session: SessionDep, new: Redemption) -> TokenIssued:
+    """Exchange an invitation for a token of one's own."""
+    return issued(*invitations.redeem(session, request.app.state.audit, new))
 
 
 @router.get("/v1/sites/{site_id}/tokens", responses=documented(404))

@@ -1,18 +1,17 @@
 """Tokens: issued to a bearer, never good for more than whoever issues them, revoked and never deleted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
 
 from api.access.acting import Act, key
 from api.access.identity import Principal, issue
 from api.access.matrix import Role
 from api.access.relations import relates
-from api.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from api.core.rows import find, lock
+from api.core.errors import InvalidInputError, NotPermittedError
+from api.core.rows import find
 from api.nouns.people.tables import User
 from api.nouns.sites.tables import Site
 from api.nouns.tokens.tables import Token
@@ -51,23 +50,6 @@ def issue_own(act: Act, new: TokenCreate) -> tuple[Token, str]:
     return _issue(act, new, scopes, subject=f"user:{act.user_id}", user_id=act.user_id)
 
 
-def issue_first(act: Act, user_id: int, new: TokenCreate) -> tuple[Token, str]:
-    """A token for somebody who has none that is valid: nobody gets a second key to another's account unnoticed.
-
-    Raises:
-        ConflictError: they have one, or are not active.
-        InvalidInputError: a scope that people cannot have.
-    """
-    user = lock(act.session, User, user_id)
-    if not user.active:
-        raise ConflictError(f"{user.email!r} is not active.", "Activate them first.")
-    if act.session.exec(_valid().where(Token.user_id == user_id).limit(1)).first() is not None:
-        raise ConflictError(
-            f"{user.email!r} has a valid token.", "They issue further ones themselves; if it is lost, revoke it first."
-        )
-    return _issue(act, new, _scopes(new, OF_PERSON, OF_PERSON), subject=f"user:{user_id}", user_id=user_id)
-
-
 def issue_for_site(act: Act, site_id: int, new: TokenCreate) -> tuple[Token, str]:
     """A token for a site's agent.
 
@@ -76,6 +58,15 @@ def issue_for_site(act: Act, site_id: int, new: TokenCreate) -> tuple[Token, str
     """
     site = find(act.session, Site, site_id)
     return _issue(act, new, _scopes(new, OF_SITE, OF_SITE), subject=f"site:{site.id}", site_id=key(site.id))
+
+
+def issue_to(act: Act, user: User, new: TokenCreate) -> tuple[Token, str]:
+    """A token for a person whom something else than a token has proved.
+
+    Raises:
+        InvalidInputError: a scope that people cannot have.
+    """
+    return _issue(act, new, _scopes(new, OF_PERSON, OF_PERSON), subject=f"user:{user.id}", user_id=key(user.id))
 
 
 def revoke(act: Act, token_id: int) -> Token:
@@ -89,12 +80,22 @@ def revoke(act: Act, token_id: int) -> Token:
 
 
 def revoke_all(session: Session, *, user_id: int) -> int:
-    """End all tokens of a person; how many."""
-    tokens = session.exec(_valid().where(Token.user_id == user_id)).all()
+    """End all tokens and invitations of a person; how many."""
+    return end(session, valid_of(session, user_id))
+
+
+def end(session: Session, tokens: Sequence[Token]) -> int:
+    """End tokens; how many."""
     for token in tokens:
         token.revoked_at = now()
         session.add(token)
     return len(tokens)
+
+
+def valid_of(session: Session, user_id: int) -> Sequence[Token]:
+    """A person's tokens and invitations that are neither revoked nor expired."""
+    wanted = (Token.user_id == user_id, col(Token.revoked_at).is_(None), col(Token.expires_at) > now())
+    return session.exec(select(Token).where(*wanted).order_by(col(Token.id))).all()
 
 
 def _issue(
@@ -125,10 +126,6 @@ def _scopes(new: TokenCreate, default: frozenset[Scope], possible: frozenset[Sco
             f"scopes: {_listed(strange)} cannot be given to this bearer.", f"Use some of {_listed(possible)}."
         )
     return scopes
-
-
-def _valid() -> SelectOfScalar[Token]:
-    return select(Token).where(col(Token.revoked_at).is_(None), col(Token.expires_at) > now())
 
 
 def _listed(scopes: Iterable[Scope]) -> str:

@@ -25,22 +25,40 @@ class TestOrganization:
 
 
 class TestUser:
-    def test_the_token_shown_once_signs_them_in(self, at: Assay, registry: Federation) -> None:
+    def test_the_invitation_gives_them_a_token_of_their_own(
+        self, at: Assay, assay: Assay, registry: Federation
+    ) -> None:
         words = ("user", "add", "new@north.example", "--name", "New Person", "--organization", "north")
         made = at("root", *words, "--json").json
-        registry.tokens["new"] = made["token"]
+        registry.tokens["new"] = _redeemed(assay, registry, made["invitation"])
         assert at("new", "whoami", "--json").json["registry"]["email"] == "new@north.example"
         assert "new@north.example" in at("root", "user", "list").out
-        assert at("root", "user", "token", "new@north.example").code == 6
+        ended = at("root", "user", "invite", "new@north.example")
+        assert ended.code == 6
+        assert "has a valid token" in ended.err
 
-    def test_deactivated_people_are_not_signed_in(self, at: Assay, registry: Federation) -> None:
+    def test_an_invitation_is_told_with_how_it_is_redeemed(self, at: Assay) -> None:
+        words = ("user", "add", "told@north.example", "--name", "Told", "--organization", "north")
+        assert "assay login --registry URL --invitation" in at("root", *words).out
+        assert "good once and until" in at("root", "user", "invite", "told@north.example", "--days", "2").out
+
+    def test_a_second_redemption_is_six(self, at: Assay, assay: Assay, registry: Federation) -> None:
+        words = ("user", "add", "once@north.example", "--name", "Once", "--organization", "north", "--json")
+        secret = at("root", *words).json["invitation"]
+        _redeemed(assay, registry, secret)
+        ended = assay("login", "--registry", registry.url, "--invitation", stdin=secret)
+        assert ended.code == 6
+        assert "was redeemed on" in ended.err
+        assert "tell a platform administrator" in ended.err
+
+    def test_deactivated_people_are_not_signed_in(self, at: Assay, assay: Assay, registry: Federation) -> None:
         words = ("user", "add", "gone@north.example", "--name", "Gone", "--organization", "north", "--json")
-        registry.tokens["gone"] = at("root", *words).json["token"]
+        registry.tokens["gone"] = _redeemed(assay, registry, at("root", *words).json["invitation"])
         assert "no access" in at("root", "user", "deactivate", "gone@north.example").out
         assert at("gone", "cube", "list").code == 3
         assert at("root", "user", "activate", "gone@north.example").code == 0
-        again = at("root", "user", "token", "gone@north.example", "--json").json
-        registry.tokens["gone"] = again["secret"]
+        again = at("root", "user", "invite", "gone@north.example", "--json").json
+        registry.tokens["gone"] = _redeemed(assay, registry, again["secret"])
         assert at("gone", "cube", "list").code == 0
 
     def test_an_organization_that_is_not_there_is_five(self, at: Assay) -> None:
@@ -90,6 +108,23 @@ class TestSignIn:
         assert assay("registry", "status", "--json").json["status"] == "ok"
         assay("logout")
         assert assay("model", "list").code == 3
+
+    def test_login_redeems_an_invitation_and_keeps_the_token(
+        self, at: Assay, assay: Assay, registry: Federation
+    ) -> None:
+        words = ("user", "add", "fresh@north.example", "--name", "Fresh", "--organization", "north", "--json")
+        secret = at("root", *words).json["invitation"]
+        assay("logout")
+        ended = assay("login", "--registry", registry.url, "--invitation", stdin=secret)
+        assert "fresh@north.example" in ended.out
+        assert secret not in ended.out
+
+    def test_what_is_no_invitation_is_seven(self, assay: Assay, registry: Federation) -> None:
+        assert assay("login", "--registry", registry.url, "--invitation", stdin="not one").code == 7
+        assert assay("login", "--registry", registry.url, "--invitation", "--token", "x").code == 7
+
+    def test_an_unknown_invitation_is_three(self, assay: Assay, registry: Federation) -> None:
+        assert assay("login", "--registry", registry.url, "--invitation", stdin="assay_" + "x" * 43).code == 3
 
     def test_a_wrong_token_is_three(self, assay: Assay, registry: Federation) -> None:
         assert assay("login", "--registry", registry.url, "--token", "assay_wrong").code == 3
