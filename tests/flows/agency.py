@@ -1,5 +1,8 @@
 """A hospital whose flows really run: warm, on the real Prefect server, asked for and woken by the agent's own loop."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ import pytest
 from sqlmodel import select
 
 from agents.loop import LocalLoop
-from agents.prefect_api import PrefectApi
+from agents.prefect_api import MISSING, PrefectApi
 from agents.store import gates, jobs
 from agents.store.datasets import add_dataset, find_dataset
 from agents.store.executions import list_executions, scores_in
@@ -36,7 +39,7 @@ from flows.deployments import SITE, site_flows
 from flows.warm import WarmRunner
 from tests.hospital import Hospital, without_prefect
 
-ENDED: Final = frozenset({"CANCELLED", "COMPLETED", "CRASHED", "FAILED"})
+ENDED: Final = frozenset({"CANCELLED", "COMPLETED", "CRASHED", "FAILED", MISSING})
 LONG_S: Final = 120.0
 Until = Callable[..., None]
 
@@ -49,12 +52,15 @@ class Agency:
     api: PrefectApi
     until: Until
     operator: Person = field(init=False)
+    operator_token: str = field(init=False)
     _runner: WarmRunner | None = None
     _loop: LocalLoop | None = None
 
     def __post_init__(self) -> None:
         with self.here.site.store.write() as session:
-            self.operator, _ = add_person(session, email="op@north.example", name="Operator", role=Role.OPERATOR)
+            self.operator, self.operator_token = add_person(
+                session, email="op@north.example", name="Operator", role=Role.OPERATOR
+            )
 
     def start(self) -> None:
         site = self.here.site
@@ -158,6 +164,18 @@ class Agency:
     def run(self, *models: int, name: str, **options: Any) -> Job:
         """The end of an evaluation that was approved."""
         return self.approve(self.evaluate(*models, name=name, **options))
+
+    def type(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Type a command at the site, as its operator."""
+        home = self.here.site.home
+        home.prefect_url_file.write_text(self.api.url + "\n")
+        return subprocess.run(
+            [sys.executable, "-c", "from cli.main import main; main()", *words],
+            env={**os.environ, "ASSAY_SITE_HOME": str(home.path), "ASSAY_SITE_TOKEN": self.operator_token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     # What came of it.
 

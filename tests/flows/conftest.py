@@ -17,7 +17,7 @@ from tests.hospital import hospital
 
 @pytest.fixture
 def api(prefect_url: str) -> Iterator[PrefectApi]:
-    api = PrefectApi(prefect_url)
+    api = PrefectApi(prefect_url, timeout_s=60)
     yield api
     api.close()
 
@@ -58,7 +58,7 @@ def north(
 ) -> Iterator[Agency]:
     """A hospital whose agent runs; its registry offers a benchmark without models. Tests use names of their own in it."""
     folder = tmp_path_factory.mktemp("north")
-    api = PrefectApi(prefect_url)
+    api = PrefectApi(prefect_url, timeout_s=60)
     with (
         pytest.MonkeyPatch.context() as patch,
         hospital(folder / "h", probe, patch, with_prefect=True, start_evaluations=False) as here,

@@ -30,7 +30,7 @@ Until = Callable[..., None]
 
 @pytest.fixture
 def house(tmp_path: Path, prefect_url: str, until: Until) -> Iterator[Gatehouse]:
-    api = PrefectApi(prefect_url)
+    api = PrefectApi(prefect_url, timeout_s=60)
     house = Gatehouse(tmp_path, api, until)
     house.start()
     yield house
