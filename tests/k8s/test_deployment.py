@@ -1,0 +1,198 @@
+"""The application's image as a registry and as a hospital's agent in one cluster, applied as `k8s/` says."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clusters import Namespace, namespace, wait_for
+from tests.k8s.images import build_application
+from tests.k8s.manifests import K8S
+from tests.k8s.places import REGISTRY, fill_in, listener, open_to_the_cluster, replace, start_trying, tried
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SMALL = {"Deployment": [replace("/spec/template/spec/containers/0/resources/requests/cpu", "10m")]}
+NO_INGRESS = {"Ingress": [replace("/spec/ingressClassName", "none")]}
+START_S = 420.0
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A Deployment of the application's image, whose commands are typed in its pod."""
+
+    own: Namespace
+    name: str
+    container: str
+
+    def wait_until_ready(self) -> None:
+        self.own.kubectl("rollout", "status", f"deployment/{self.name}", f"--timeout={START_S:.0f}s")
+
+    def assay(self, *words: str, environment: tuple[str, ...] = ()) -> Any:
+        """Type a command, and give its answer as data."""
+        command = ("exec", f"deploy/{self.name}", "-c", self.container, "--", "env", *environment, "assay", *words)
+        return json.loads(self.own.kubectl(*command, "--json"))
+
+    def pod(self) -> dict[str, Any]:
+        """The pod that is not on its way out."""
+        listed = self.own.get("pods", "-l", f"app.kubernetes.io/component={self.container}")["items"]
+        [found] = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
+        return dict(found)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_application(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def registry(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with namespace("registry") as own:
+        folder = tmp_path_factory.mktemp("overlay") / "registry"
+        fill_in(folder, "registry/overlays/embedded", own, image=image, patches={**SMALL, **NO_INGRESS})
+        own.kubectl("apply", "-k", str(folder))
+        deployed = Deployed(own, "assay-registry", "registry")
+        deployed.wait_until_ready()
+        yield deployed
+
+
+@pytest.fixture(scope="module")
+def administrator(registry: Deployed) -> tuple[str, ...]:
+    """What makes a command in the registry's pod the administrator's."""
+    token = registry.own.kubectl(
+        "exec", "deploy/assay-registry", "-c", "registry", "--", "cat", "/var/lib/assay/data/first.token"
+    ).strip()
+    return ("ASSAY_REGISTRY_URL=http://127.0.0.1:8420", f"ASSAY_TOKEN={token}")
+
+
+@pytest.fixture(scope="module")
+def agent(
+    image: str, registry: Deployed, administrator: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    """A site that knows its registry's address and has a token, and nothing else of it."""
+    registry.assay("organization", "add", "north", "--title", "North", environment=administrator)
+    registry.assay("site", "add", "north", "--title", "North", "--organization", "north", environment=administrator)
+    token = registry.assay("site", "token", "north", environment=administrator)["secret"]
+    with namespace("agent") as own:
+        folder = tmp_path_factory.mktemp("overlay") / "site"
+        to_the_registry = {
+            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": registry.own.name}}}],
+            "ports": [{"protocol": "TCP", "port": 8420}],
+        }
+        patches = {
+            **SMALL,
+            **open_to_the_cluster(),
+            f"NetworkPolicy/{REGISTRY}": [replace("/spec/egress/0", to_the_registry)],
+        }
+        settings = site_toml(own, f"http://assay-registry.{registry.own.name}.svc.cluster.local", image)
+        fill_in(folder, "site/overlays/embedded", own, image=image, site_toml=settings, patches=patches)
+        own.kubectl("create", "secret", "generic", "assay-secrets", f"--from-literal=registry.token={token}")
+        own.kubectl("apply", "-k", str(folder))
+        own.kubectl("label", "namespace", own.name, "assay/pages=true")  # which lets it through to the registry
+        deployed = Deployed(own, "assay-agent", "agent")
+        deployed.wait_until_ready()
+        yield deployed
+
+
+def site_toml(own: Namespace, registry_url: str, image: str) -> str:
+    """The overlay's settings, as a hospital fills them in."""
+    text = (K8S / "site" / "overlays" / "embedded" / "site.toml").read_text(encoding="utf-8")
+    changes = {
+        '"hospital"': '"north"',
+        '"https://registry.example.org"': f'"{registry_url}"\npoll_s = 1\nheartbeat_s = 2',
+        '"assay-site"\n': f'"{own.name}"\n',
+        f'"registry.example.org/assay@sha256:{"0" * 64}"': f'"{image}"',
+    }
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+def heard_of(registry: Deployed, administrator: tuple[str, ...]) -> dict[str, Any]:
+    [site] = registry.assay("site", "list", environment=administrator)
+    return dict(site)
+
+
+class TestImage:
+    def test_runs_as_nobody_in_particular_and_writes_to_nothing(self, agent: Deployed) -> None:
+        words = ("exec", "deploy/assay-agent", "-c", "agent", "--", "sh", "-c")
+        assert agent.own.kubectl(*words, "id -u").strip() == "10001"
+        assert "Read-only file system" in agent.own.kubectl(*words, "touch /opt/assay/x", check=False)
+
+
+class TestAgent:
+    def test_the_registry_hears_of_it_by_its_own_calls(
+        self, agent: Deployed, registry: Deployed, administrator: tuple[str, ...]
+    ) -> None:
+        wait_for(lambda: heard_of(registry, administrator)["last_heartbeat_at"], "a heartbeat")
+        assert heard_of(registry, administrator)["isolation"] == "isolated"
+        assert agent.pod()["status"]["containerStatuses"][0]["restartCount"] == 0
+
+    def test_nobody_reaches_it_from_the_registry(self, agent: Deployed, registry: Deployed, python_image: str) -> None:
+        pages = (agent.pod()["status"]["podIP"], 8430)
+        health = (agent.pod()["status"]["podIP"], 8431)
+        with namespace("control") as control:
+            there = listener(control, python_image, "there", {})
+            start_trying(control, python_image, "try", {}, {"pages": pages, "health": health, "there": there})
+            assert tried(control, "try") == {"pages": False, "health": False, "there": True}
+        registered = {"app.kubernetes.io/component": "registry"}
+        start_trying(registry.own, python_image, "try", registered, {"pages": pages, "health": health})
+        assert tried(registry.own, "try") == {"pages": False, "health": False}
+
+    def test_the_examination_in_its_pod_finds_nothing_to_mend(self, agent: Deployed) -> None:
+        found = {each["check"]: each for each in agent.assay("site", "doctor")}
+        assert {name: each["said"] for name, each in found.items() if each["level"] != "ok"} == {}
+        assert {"cluster", "rights", "step", "isolation", "registry token"} <= set(found)
+
+    def test_steps_go_when_the_deployment_goes(self, agent: Deployed) -> None:
+        jobs = agent.own.get("jobs")["items"]
+        assert jobs
+        for job in jobs:
+            [owner] = job["metadata"]["ownerReferences"]
+            assert (owner["kind"], owner["name"]) == ("Deployment", "assay-agent")
+
+    def test_what_it_knew_survives_its_pod(
+        self, agent: Deployed, registry: Deployed, administrator: tuple[str, ...]
+    ) -> None:
+        words = ("agent", "people", "add", "ada@north.example", "--name", "Ada", "--role", "data_owner")
+        agent.assay(*words)
+        before = agent.pod()["metadata"]["name"]
+        agent.own.kubectl("delete", "pod", before, "--wait=false")
+        wait_for(lambda: agent.pod()["metadata"]["name"] != before, "another pod", 180)
+        agent.wait_until_ready()
+        last = heard_of(registry, administrator)["last_heartbeat_at"]
+        assert [person["email"] for person in agent.assay("agent", "people", "list")] == ["ada@north.example"]
+        wait_for(lambda: heard_of(registry, administrator)["last_heartbeat_at"] > last, "a newer heartbeat")
+
+    def test_a_token_that_was_renewed_is_taken_at_the_next_start(
+        self, agent: Deployed, registry: Deployed, administrator: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        token = registry.assay("site", "token", "north", environment=administrator)["secret"]
+        (tmp_path / "registry.token").write_text(token, encoding="utf-8")
+        made = agent.own.kubectl(
+            "create", "secret", "generic", "assay-secrets", f"--from-file={tmp_path / 'registry.token'}",
+            "--dry-run=client", "-o", "yaml",
+        )  # fmt: skip
+        agent.own.kubectl("apply", "-f", "-", stdin=made)
+        agent.own.kubectl("rollout", "restart", "deployment/assay-agent")
+        agent.wait_until_ready()
+        kept = agent.own.kubectl(
+            "exec", "deploy/assay-agent", "-c", "agent", "--", "cat", "/var/lib/assay/home/secrets/registry.token"
+        )
+        assert kept.strip() == token
+
+
+class TestRegistry:
+    def test_survives_its_pod_and_makes_no_second_administrator(
+        self, registry: Deployed, administrator: tuple[str, ...]
+    ) -> None:
+        before = registry.pod()["metadata"]["name"]
+        registry.own.kubectl("delete", "pod", before, "--wait=false")
+        wait_for(lambda: registry.pod()["metadata"]["name"] != before, "another pod", 180)
+        registry.wait_until_ready()
+        [only] = registry.assay("user", "list", environment=administrator)
+        assert only["platform_administrator"]
