@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -67,6 +68,7 @@ class WarmRunner:
         self._ready, self._failed = threading.Event(), ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._executor: Executor | None = None
+        self._context = Context()
         self._done = asyncio.Event()
         self._log = structlog.get_logger().bind(runner=self._name)
 
@@ -93,7 +95,8 @@ class WarmRunner:
         """A run was made or woken just now: no need to wait until an event tells."""
         executor, loop = self._executor, self._loop
         if executor is not None and loop is not None:
-            loop.call_soon_threadsafe(executor.offer, UUID(flow_run_id))
+            # In the runner's own context: Prefect's settings, its server's address among them, hold there alone.
+            loop.call_soon_threadsafe(executor.offer, UUID(flow_run_id), context=self._context.copy())
 
     @property
     def alive(self) -> bool:
@@ -132,6 +135,7 @@ class WarmRunner:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         async with AsyncClientContext.get_or_create() as context:
+            self._context = copy_context()
             client = context.client
             flows = await register(client, self._flows, self._deployment)
             executor = Executor(client, flows, name=self._name, limit=self._limit)

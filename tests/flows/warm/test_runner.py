@@ -11,10 +11,12 @@ import httpx2
 import pytest
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run as this_run
+from prefect.settings import get_current_settings
 
 from agents.errors import HomeError
 from agents.prefect_api import PrefectApi
 from flows.warm import WarmRunner
+from flows.warm.executor import Executor
 from flows.warm.runner import RunnerError
 
 Start = Callable[..., str]
@@ -55,6 +57,23 @@ class TestClaim:
                 runner.nudge(run)
         until(lambda: all(api.state(run)[0] == "COMPLETED" for run in runs), "20 runs")
         assert sorted(bodies) == sorted(runs)
+
+    def test_a_run_that_another_thread_tells_of_starts_under_the_runners_settings(
+        self, run_warm: RunWarm, until: Until, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[dict[str, str]] = []
+
+        @flow(name=name)
+        async def body() -> None:
+            pass
+
+        runner = run_warm(body, poll_s=60, headers={"X-Runner": name})
+        # The events of the server would tell of a real run, too: here nobody else does.
+        offered = lambda _self, _run: seen.append(dict(get_current_settings().client.custom_headers))  # noqa: E731
+        monkeypatch.setattr(Executor, "offer", offered)
+        runner.nudge(str(uuid4()))
+        until(lambda: seen, "the runner to be told")
+        assert seen == [{"X-Runner": name}]
 
     def test_a_run_of_tomorrow_stays_scheduled(
         self, run_warm: RunWarm, start: Start, api: PrefectApi, prefect_url: str, until: Until, name: str
