@@ -77,6 +77,10 @@ class CubeStore:
         except (CubeError, AgentError, OSError) as error:
             raise CubeUnavailableError(f"cube {ref.name!r} ({ref.pack_digest}) cannot be used: {error}") from error
 
+    def is_whole(self, digest: str) -> bool:
+        """Whether the cube or files of a digest are here, and are what they were when they were unpacked."""
+        return _is_whole(self._folder / digest.removeprefix("sha256:"), digest)
+
     def changed(self) -> tuple[Path, ...]:
         """Places whose content is not what it was when it was unpacked; every byte is read."""
         places = [path.parent for path in sorted(self._folder.glob("*/manifest.json"))]

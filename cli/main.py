@@ -29,7 +29,7 @@ COMMANDS: Final[Sections] = {
     "What happens": {
         "gate": Lazy("cli.nouns.gate:app", "What waits for a decision: list, show, approve, reject."),
         "job": Lazy("cli.nouns.job:app", "Jobs of a site: list, show, wait, cancel."),
-        "execution": Lazy("cli.nouns.execution:app", "Executions: list, run what is outstanding, retry."),
+        "execution": Lazy("cli.nouns.execution:app", "Executions: list, run what is outstanding, retry, trail."),
         "result": Lazy("cli.nouns.result:app", "Results: list, show."),
         "departures": Lazy("cli.nouns.departures:departures", "What left this hospital, and who approved it."),
         "audit": Lazy("cli.nouns.audit:app", "The registry's audit log: list, verify, head."),

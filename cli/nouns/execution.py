@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from cli.connect import at_site, registry, site, site_store
+from cli.errors import FailedError
 from cli.options import DAY_S, AtSite, Json, Timeout, noun
 from cli.output import Column, digest, emit_json, emit_list, plain, say, when
 
-app = noun("Executions: list, run what is outstanding, retry.")
+app = noun("Executions: list, run what is outstanding, retry, trail of digests.")
 Benchmark = Annotated[str | None, typer.Option("--benchmark", "-b", help="Only this benchmark: name or number.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Only this dataset.")]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Only this model: name or number.")]
@@ -96,6 +97,35 @@ def run(
 def retry(*, benchmark: Benchmark = None, dataset: Dataset = None, model: Model = None, as_json: Json = False) -> None:
     """Ask again for what failed: the same as `run --retry-failed`."""
     run(benchmark=benchmark, dataset=dataset, model=model, retry_failed=True, as_json=as_json)
+
+
+@app.command()
+def trail(
+    execution: Annotated[
+        str, typer.Argument(metavar="EXECUTION", help="Its digest, or the first eight of its digits.")
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """From what was registered to what left: each digest of one execution at this site. Exit code 10: one does not fit."""
+    from dataclasses import asdict
+
+    from agents.trail import find_one, trail_of
+
+    with site_store() as here, site() as whole:
+        with here.store.read() as session:
+            found = find_one(session, execution)
+        links = trail_of(whole, found)
+    columns = (
+        Column("moment", "moment"),
+        Column("what", "what"),
+        Column("digest", "digest"),
+        Column("fits", "fits", lambda value: "yes" if value else "NO"),
+        Column("", "note"),
+    )
+    emit_list([asdict(link) for link in links], columns, as_json=as_json, empty="Nothing is known of it.")
+    if broken := [link for link in links if not link.fits]:
+        raise FailedError(f"the {broken[0].what} that was {broken[0].moment} does not fit: {broken[0].digest}")
 
 
 def _here() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 
 from agents.orders import Choice, chosen_units
 from agents.site import Site
-from agents.store.executions import begin_step, end_step
+from agents.store.executions import begin_step, end_step, list_executions
 from agents.store.jobs import finish
 from agents.store.tables import Execution, JobState, Role
 from api.schemas.border import ErrorClass, Step
@@ -125,3 +125,37 @@ class TestList:
         assert [item["model_name"] for item in found] == ["forest", "logistic"]
         assay("execution", "run")
         assert assay("execution", "list", "--outstanding").out == "Nothing is outstanding.\n"
+
+
+@pytest.mark.usefixtures("operator")
+class TestTrail:
+    def test_each_link_with_its_digest(self, assay: Assay, here: Here) -> None:
+        here.tell("forest")
+        _fail(here, "forest")
+        (identity,) = [each["identity"] for each in assay("execution", "list", "--json").json]
+        found = assay("execution", "trail", identity[7:17], "--json").json
+        assert [(link["moment"], link["what"]) for link in found] == [
+            ("registered", "cube"),
+            ("registered", "dataset"),
+            ("registered", "execution"),
+            ("fetched", "cube"),
+            ("ran", "cube"),
+        ]
+        assert {link["digest"] for link in found if link["what"] == "cube"} == {sha("forest")}
+        assert sha("forest") in assay("execution", "trail", identity).out
+
+    def test_what_ran_as_something_else_than_registered_is_ten(self, assay: Assay, here: Here) -> None:
+        here.tell("forest")
+        _fail(here, "forest")
+        with here.store.write() as session:
+            (row,) = list_executions(session)
+            row.model_digest = sha("another")
+            session.add(row)
+        ended = assay("execution", "trail", row.identity)
+        assert ended.code == 10
+        assert "the cube that was registered does not fit" in ended.err
+        assert "NO" in ended.out
+
+    def test_an_execution_that_is_not_there_is_five(self, assay: Assay, here: Here) -> None:
+        here.tell("forest")
+        assert assay("execution", "trail", "0123456789").code == 5
