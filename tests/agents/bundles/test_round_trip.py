@@ -1,6 +1,9 @@
 """Work carried to a site without a network, run there, and what people let go carried back; old bundles are not taken."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -61,6 +64,34 @@ TASKS = {
     output_volumes: {output_path: {mount_path: /out, type: directory}}
 """,
 }
+OFFLINE = """
+import asyncio, json, os, socket, sys
+from pathlib import Path
+from agents.bundles.work import import_work
+from agents.runtimes.protocol import StepRequest
+from agents.site import Site
+from cubes.contract import TaskName
+home, bundle, data, port = sys.argv[1:]
+try:
+    socket.create_connection(("127.0.0.1", int(port)), timeout=5)
+    registry = "reached"
+except OSError as error:
+    registry = os.strerror(error.errno)
+site = Site(Path(home))
+import_work(site, Path(bundle))
+out = Path(data).with_name("out-offline")
+out.mkdir()
+request = StepRequest(
+    key="step",
+    cube=site.cubes.bundle(site.work().benchmarks[0].models[0].cube),
+    task=TaskName.INFER,
+    volumes={"data_path": Path(data), "output_path": out},
+    log=out.with_name("log-offline"),
+)
+outcome = asyncio.run(site.runtime.run(request))
+assert outcome.ok, outcome.message
+print(json.dumps({"seen": (out / "seen").read_text(), "registry": registry}))
+"""
 Make = Callable[..., SiteWork]
 
 
@@ -192,6 +223,21 @@ class TestWork:
         outcome = asyncio.run(site.runtime.run(request))
         assert outcome.ok, outcome.message
         return (tmp_path / "out" / "seen").read_text()
+
+    def test_in_a_process_that_has_no_network_at_all(
+        self, connected: Site, lonely: Site, asked: SiteWork, key: SigningKey, tmp_path: Path, registry: SmallRegistry
+    ) -> None:
+        """Import and run, within a network namespace in which even loopback is down; the registry still answers outside."""
+        bundle = tmp_path / "work.bundle"
+        export_work(connected, asked, bundle, key)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "cases").write_text("three cases")
+        arguments = [str(lonely.home.path), str(bundle), str(tmp_path / "data"), registry.url.rpartition(":")[2]]
+        inside = ["/usr/bin/unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", OFFLINE, *arguments]
+        ended = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=120)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout) == {"seen": "three cases", "registry": "Network is unreachable"}
+        assert connected.border.pull_work()[0] == asked
 
     def test_nothing_is_written_when_something_is_missing(
         self, connected: Site, asked: SiteWork, key: SigningKey, tmp_path: Path, images: ImageRegistry
