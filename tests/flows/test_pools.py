@@ -154,6 +154,12 @@ class TestTemplate:
         assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
         assert not {"hostNetwork", "hostPID", "hostIPC"} & {key for key, value in pod.items() if value}
 
+    def test_prefect_s_command_takes_the_place_of_the_image_s_own(self) -> None:
+        (container,) = json.loads(TEMPLATE.read_text())["job_configuration"]["job_manifest"]["spec"]["template"][
+            "spec"
+        ]["containers"]
+        assert (container["command"], container["args"]) == (["/usr/bin/env"], "{{ command }}")
+
     def test_no_label_of_prefect_s_is_on_the_pod_of_another(self) -> None:
         labels = json.loads(TEMPLATE.read_text())["job_configuration"]["job_manifest"]["spec"]["template"]["metadata"]
         assert labels["labels"] == {"app.kubernetes.io/name": "assay", "app.kubernetes.io/component": "flow"}
