@@ -1,10 +1,12 @@
 """Decisions on the stage: somebody looks at a gate and answers. By hand, it is you."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from cli.demo.cast import Actor
 from cli.demo.stage import Stage
+from cli.errors import FailedError
 
 
 class Decider:
@@ -43,8 +45,16 @@ class Decider:
         return next((gate for gate in gates if about in gate["title"]), None)
 
     def _by_hand(self, person: Actor, gate: dict[str, Any], words: list[str]) -> None:
+        """Let the reader decide, in their own time.
+
+        Raises:
+            FailedError: they rejected: what the story needs will not happen.
+        """
         self._stage.hand_over(person, ["gate", "show", str(gate["id"])], words)
-        self._stage.wait("waiting for your decision", lambda: self._decisions(person, gate))
+        # A person reads, thinks, has lunch.
+        made = self._stage.wait("waiting for your decision", lambda: self._decisions(person, gate), limit_s=math.inf)
+        if any(decision["verdict"] == "reject" for decision in made):
+            raise FailedError(f"you rejected {gate['title']!r}: the workflow stops here, as it should")
 
     def _decisions(self, person: Actor, gate: dict[str, Any]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._stage.ask(person, "gate", "show", str(gate["id"]))["decisions"]

@@ -148,17 +148,24 @@ class Stage:
                 self._keep(Played(actor.name, shlex.join(("assay", *words)), code, output))
                 self.show(output)
 
-    def wait(self, what: str, look: Callable[[], Any], *, progress: Callable[[], str] | None = None) -> Any:
+    def wait(
+        self,
+        what: str,
+        look: Callable[[], Any],
+        *,
+        progress: Callable[[], str] | None = None,
+        limit_s: float = _LONGEST_WAIT_S,
+    ) -> Any:
         """Wait for something that others have to do, and show how far it is.
 
         Raises:
-            TimedOutError: it did not happen in five minutes.
+            TimedOutError: it did not happen in time.
         """
-        end = time.monotonic() + _LONGEST_WAIT_S
+        end = time.monotonic() + limit_s
         with self.console.status(Text(f"    {what}", style="dim")) as status:
             while not (found := look()):
                 if time.monotonic() > end:
-                    raise TimedOutError(f"{what}: did not happen in {_LONGEST_WAIT_S:.0f} s")
+                    raise TimedOutError(f"{what}: did not happen in {limit_s:.0f} s")
                 if progress is not None:
                     status.update(Text(f"    {what} {progress()}", style="dim"))
                 time.sleep(_LOOK_EVERY_S)
