@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from agents.asking import ask_for_executions
-from agents.store.tables import JobState, ScoreState
+from agents.errors import ConflictError
+from agents.store import gates
+from agents.store.tables import Job, JobState, ScoreState
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ErrorClass, ExecutionEvent, ExecutionState, PayloadKind, Step
 from api.schemas.cubes import CubeRef
@@ -219,3 +223,63 @@ class TestAway:
         (began.parent / "go").write_text("")
         assert registered.end(job).outcome == {"ran": 1, "reused": 1, "withheld": 0, "failed": []}
         assert registered.steps() - before == {"infer": 1, "evaluate": 1}
+
+
+class TestPastTheGate:
+    """Somebody moves a job's flow run by Prefect's own means: nothing runs by it."""
+
+    @pytest.fixture
+    def waiting(self, registered: Agency, model: Callable[..., CubeRef]) -> Job:
+        """An evaluation that rests at its gate."""
+        registered.here.offer(model())
+        job = registered.evaluate(1, name="d1")
+        registered.gate(job)
+        return job
+
+    def test_a_run_that_was_set_to_completed_is_a_failed_job(self, registered: Agency, waiting: Job) -> None:
+        gate, before = registered.gate(waiting), registered.steps()
+        completed = {"state": {"type": "COMPLETED", "name": "Completed"}, "force": True}
+        _post(registered, f"/flow_runs/{gate.flow_run_id}/set_state", completed)
+        ended = registered.end(waiting)
+        assert (ended.state, ended.message) == (JobState.FAILED, "its flow run ended as Completed")
+        assert registered.steps() == before
+        with pytest.raises(ConflictError, match="superseded"):
+            registered.decide(gate)
+
+    def test_a_run_that_was_deleted_is_a_failed_job(self, registered: Agency, waiting: Job) -> None:
+        gate, before = registered.gate(waiting), registered.steps()
+        httpx2.delete(f"{registered.api.url}/flow_runs/{gate.flow_run_id}", trust_env=False).raise_for_status()
+        ended = registered.end(waiting)
+        assert (ended.state, ended.message) == (JobState.FAILED, "its flow run ended as Missing")
+        assert registered.steps() == before
+
+    def test_a_second_run_of_the_same_job_asks_for_itself(
+        self, registered: Agency, waiting: Job, until: Callable[..., None]
+    ) -> None:
+        first, before = registered.gate(waiting), registered.steps()
+        second = registered.api.create_flow_run("evaluate/site", {"job_id": waiting.id}, idempotency_key="by hand")
+        until(lambda: registered.api.state(second)[0] == "PAUSED", "the second run to rest")
+        registered.decide(first)
+        until(lambda: registered.job(waiting).state == JobState.DONE, "the first run's end")
+        assert registered.api.state(second)[0] == "PAUSED"
+        with registered.here.site.store.read() as session:
+            asked = gates.gate_of_run(session, second)
+        assert asked is not None
+        registered.decide(asked)
+        until(lambda: registered.api.state(second)[0] == "COMPLETED", "the second run's end")
+        assert registered.steps() - before == {"infer": 1, "evaluate": 1}
+
+    def test_another_model_in_the_place_of_the_one_that_was_shown(
+        self, registered: Agency, waiting: Job, model: Callable[..., CubeRef]
+    ) -> None:
+        first, before = registered.gate(waiting), registered.steps()
+        registered.here.offer(model())
+        registered.decide(first)
+        registered.until(lambda: registered.gate(waiting).id != first.id, "a new question")
+        assert registered.steps() == before
+        registered.decide(registered.gate(waiting), Verdict.REJECT)
+        registered.end(waiting)
+
+
+def _post(registered: Agency, path: str, body: dict[str, Any]) -> None:
+    httpx2.post(registered.api.url + path, json=body, trust_env=False).raise_for_status()
