@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from cli.demo.cast import actor
+from cli.demo.cast import Actor, actor
 from cli.demo.decide import Decider
 from cli.demo.federation import Federation
 from cli.demo.setting import Setting, fresh_folder, raise_registry, split_data, wait_for_registry
@@ -100,12 +100,12 @@ def draw(console: Console, picture: Path) -> None:
 
 
 def _stay(console: Console, setting: Setting) -> None:
-    console.print(Text(f"\n{_STAY} Prefect's pages:", style="bold"))
-    console.print(Text(f"    Registry          {setting.registry_prefect}"))
+    console.print(Text(f"\n{_STAY} Prefect's pages, each behind its sign-in:", style="bold"))
+    _page(console, "Registry", setting.registry_prefect, setting.chair, "ASSAY_TOKEN")
     for hospital in setting.hospitals:
         address = (hospital.home / "prefect.url").read_text(encoding="utf-8").strip().removesuffix("/api")
-        console.print(Text(f"    {hospital.title:<17} {address}"))
-    console.print(Text("Act as somebody, in another terminal:"))
+        _page(console, hospital.title, address, hospital.owner, "ASSAY_SITE_TOKEN")
+    console.print(Text("Act as somebody, in another terminal:", style="bold"))
     for person in (setting.chair, setting.hospitals[0].owner):
         console.print(Text(f"\n    # {person.name}\n" + person.exports()), soft_wrap=True)
     try:
@@ -114,3 +114,9 @@ def _stay(console: Console, setting: Setting) -> None:
             setting.federation.require_alive()
     except KeyboardInterrupt:
         console.print(Text("\nEnding all processes."))
+
+
+def _page(console: Console, place: str, address: str, person: Actor, token: str) -> None:
+    """Where a page is, and as whom to sign in there: a personal token does for a password."""
+    console.print(Text(f"    {place:<17} {address}"))
+    console.print(Text(f"        {person.email}  {person.environment[token]}", style="dim"), soft_wrap=True)
