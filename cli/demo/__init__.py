@@ -1,7 +1,7 @@
 """`assay demo`: a registry and three hospitals on this machine, and the whole workflow played through real commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,9 +13,13 @@ def demo(
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE", help="Draw the end of it into an SVG file.")
     ] = None,
+    runtime: Annotated[
+        Literal["process", "kubernetes"],
+        typer.Option("--runtime", help="What runs the hospitals' steps: this machine, or the cluster of KUBECONFIG."),
+    ] = "process",
     stay: Annotated[bool, typer.Option("--stay", help="Leave all running at the end, until Ctrl-C.")] = False,
 ) -> None:
     """Three hospitals, five models, real patient data, every gate decided by somebody. About three minutes."""
     from cli.demo.play import play
 
-    play(folder.resolve(), by_hand=by_hand, stay=stay, picture=picture)
+    play(folder.resolve(), by_hand=by_hand, stay=stay, picture=picture, cluster=runtime == "kubernetes")

@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.demo.cast import Actor, actor
+from cli.demo.cluster import find_cluster
 from cli.demo.decide import Decider
 from cli.demo.federation import Federation
 from cli.demo.setting import Setting, fresh_folder, raise_registry, split_data, wait_for_registry
@@ -24,7 +26,7 @@ _WIDE: Final = 140
 """Columns where nobody looks at a screen."""
 
 
-def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None) -> None:
+def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None, cluster: bool = False) -> None:
     """Play it.
 
     Raises:
@@ -37,11 +39,16 @@ def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None
     console = Console(highlight=False, emoji=False, width=width, record=picture is not None)
     stage = Stage(console, by_hand=by_hand)
     fresh_folder(folder)
+    hosting = find_cluster(folder / "cluster") if cluster else None
     environments = folder.parent / "environments"
     environments.mkdir(exist_ok=True)
     console.print(Text(f"One registry and three hospitals, on this machine, below {_near(folder)!r}.", style="bold"))
-    with EmbeddedPostgres(folder / "postgres") as postgres, Federation(folder) as federation:
-        setting = Setting(folder, federation, postgres.url("postgres"), environments)
+    with (
+        hosting or nullcontext(),
+        EmbeddedPostgres(folder / "postgres") as postgres,
+        Federation(folder) as federation,
+    ):
+        setting = Setting(folder, federation, postgres.url("postgres"), environments, hosting)
         setting.model_owners = {name: actor("Model owner", name.replace("-", " ").title(), name) for name in MODELS}
         decider = Decider(stage)
         _play_all(stage, setting, Story(stage, setting, decider))

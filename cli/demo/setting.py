@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agents.environments import EnvironmentCache
 from cli.demo.cast import Actor, Hospital, actor
+from cli.demo.cluster import Cluster
 from cli.demo.federation import Federation, free_port
 from cli.demo.stage import Stage
 from cli.errors import ConflictError
@@ -28,6 +29,8 @@ class Setting:
     federation: Federation
     postgres_url: str
     environments: Path
+    cluster: Cluster | None = None
+    """Where the hospitals' steps run, when it is not on this machine."""
     registry_url: str = ""
     registry_prefect: str = ""
     administrator: Actor = field(default_factory=lambda: actor("Platform administrator", "Registry", "federation"))
@@ -131,20 +134,23 @@ def admit(stage: Stage, setting: Setting, organizations: dict[str, tuple[str, li
 def open_site(stage: Stage, setting: Setting, hospital: Hospital, *more: str) -> None:
     """A hospital's site: known to the registry, a folder of its own, people of its own, an agent."""
     administrator = setting.administrator
-    words = ("site", "add", hospital.name, "--title", hospital.title, "--organization", hospital.name)
-    stage.play(administrator, *words)
+    stage.play(administrator, "site", "add", hospital.name, "--title", hospital.title, "--organization", hospital.name)
     token: dict[str, Any] = stage.play_for_data(administrator, "site", "token", hospital.name)
+    environments, words = setting.environments, list(more)
+    if setting.cluster is not None:
+        environments, ours = setting.cluster.open(hospital, setting.environments)
+        words += ours
     hospital.operator.environment.update(ASSAY_SITE_HOME=str(hospital.home))
     hospital.owner.environment.update(ASSAY_SITE_HOME=str(hospital.home))
     stage.play(
         hospital.operator,
         *("agent", "init", "--registry", setting.registry_url, "--site", hospital.name),
         *("--set", "poll_s=1", "--set", "heartbeat_s=10", "--set", f'prefect_database_url="{setting.postgres_url}"'),
-        *more,
+        *words,
         typed=token["secret"] + "\n",
     )
     for person, role in ((hospital.owner, "data_owner"), (hospital.operator, "operator")):
         added = ("agent", "people", "add", person.email, "--name", person.name, "--role", role)
         person.environment["ASSAY_SITE_TOKEN"] = stage.play_for_data(hospital.operator, *added)["token"]
-    environment = {"ASSAY_SITE_HOME": str(hospital.home), "ASSAY_ENVIRONMENTS": str(setting.environments)}
+    environment = {"ASSAY_SITE_HOME": str(hospital.home), "ASSAY_ENVIRONMENTS": str(environments)}
     setting.federation.start(hospital.name, "agent", "start", **environment)

@@ -22,7 +22,7 @@ from cli.demo.cast import Actor, clean_environment
 from cli.demo.federation import command as assay
 from cli.errors import FailedError, TimedOutError
 
-_LONGEST_WAIT_S: Final = 300.0
+_LONGEST_WAIT_S: Final = 900.0
 _LOOK_EVERY_S: Final = 0.5
 _SHOWN_LINES: Final = 14
 

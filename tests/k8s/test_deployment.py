@@ -38,7 +38,9 @@ class Deployed:
 
     def pod(self) -> dict[str, Any]:
         """The pod that is not on its way out."""
-        listed = self.own.get("pods", "-l", f"app.kubernetes.io/component={self.container}")["items"]
+        listed = self.own.get(
+            "pods", "-l", f"app.kubernetes.io/name=assay,app.kubernetes.io/component={self.container}"
+        )["items"]
         [found] = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
         return dict(found)
 
