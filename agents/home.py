@@ -86,6 +86,8 @@ class SiteSettings(BaseModel):
     """Ask for outstanding executions by itself; a person still decides at the gate."""
     memory_mib: int = Field(default=4096, ge=64)
     deadline_s: float = Field(default=3600.0, gt=0)
+    live_logs: bool = False
+    """Show the beginning of each step's log in Prefect's pages while it runs. Prefect keeps it: logs may name patients."""
     probe_every_s: float = Field(default=86_400.0, ge=60)
     """How often the deny probe is run again while the agent lives."""
     verify_full_every_s: float = Field(default=86_400.0, ge=0)

@@ -1,15 +1,20 @@
 """What is outstanding: which models have yet to run on which datasets, and in which order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from sqlmodel import Session
 
+from agents.endpoints.settings import EndpointSettings, hosts_of
 from agents.store.executions import find_execution, find_score
 from api.schemas.border import ExecutionState, Step
 from api.schemas.cubes import CubeRef
 from api.schemas.records import BenchmarkWork, DatasetWork, ModelWork, SiteWork
 from cubes.digests import ExecutionIdentity, ScoreIdentity, digest_of, execution_identity, score_identity
+
+_NONE: Final[Mapping[str, EndpointSettings]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,9 @@ class Unit:
     identity: ExecutionIdentity
     score: ScoreIdentity
 
-    def shown(self) -> dict[str, Any]:
-        """What the data owner is asked to let run: nothing in it changes when the unit has run."""
+    def shown(self, endpoints: Mapping[str, EndpointSettings]) -> dict[str, Any]:
+        """What the data owner is asked to let run, and whom it may ask: nothing in it changes when the unit has run."""
+        hosts = hosts_of(endpoints, self.model.cube.pack_digest)
         return {
             "item": str(self.model.model_id),
             "model": self.model.name,
@@ -32,6 +38,7 @@ class Unit:
             "cube": _cube(self.model.cube),
             "priority": self.model.priority,
             "execution": self.identity,
+            **({"asks": hosts} if hosts else {}),
         }
 
 
@@ -49,13 +56,25 @@ def find_benchmark(work: SiteWork, benchmark_id: int) -> BenchmarkWork | None:
     return next((item for item in work.benchmarks if item.benchmark_id == benchmark_id), None)
 
 
-def shown_for(benchmark: BenchmarkWork, dataset: DatasetWork, chosen: list[Unit]) -> dict[str, Any]:
-    """What the gate "run these models here?" shows."""
+def shown_for(
+    benchmark: BenchmarkWork,
+    dataset: DatasetWork,
+    chosen: list[Unit],
+    endpoints: Mapping[str, EndpointSettings] = _NONE,
+) -> dict[str, Any]:
+    """What the gate "run these models here?" shows.
+
+    Args:
+        benchmark: for which.
+        dataset: on which.
+        chosen: what would run.
+        endpoints: of the site; a model that may ask one sends patients' data there.
+    """
     return {
         "benchmark": {"id": benchmark.benchmark_id, "name": benchmark.name, "title": benchmark.title},
         "dataset": {"id": dataset.dataset_id, "name": dataset.name, "root": dataset.root},
         "metrics_cube": _cube(benchmark.metrics_cube),
-        "items": [unit.shown() for unit in chosen],
+        "items": [unit.shown(endpoints) for unit in chosen],
     }
 
 

@@ -15,6 +15,7 @@ from agents.errors import StepFailedError
 from agents.runtimes.outputs import safe_outputs
 from agents.runtimes.probe import ProtectionMissingError
 from agents.runtimes.protocol import MIB, CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
+from agents.runtimes.telling import NOBODY, Listener
 from agents.site import Site
 from api.schemas.border import ErrorClass, ProbeOutcome
 from api.schemas.cubes import CubeRef
@@ -67,7 +68,7 @@ async def run_step(
     label: str,
     *,
     identity: str = "",
-    tell: Callable[[str], None] | None = None,
+    listener: Listener = NOBODY,
     outputs: Mapping[str, Path] | None = None,
     begun: Callable[[], None] = lambda: None,
 ) -> StepOutputs:
@@ -82,7 +83,7 @@ async def run_step(
         inputs: volume name to path; volumes that the contract does not name are not passed on.
         label: for people who look at folders and logs.
         identity: of the inputs, where their paths do not say what they hold.
-        tell: hears the beginning of the log as it is written, and why the step waits.
+        listener: hears the beginning of the log as it is written, and why the step waits.
         outputs: where output volumes lie that an earlier run of the task began and this one goes on with; they stay
             there however it ends. Without them each run starts with empty ones.
         begun: called when the step has its slot.
@@ -96,7 +97,7 @@ async def run_step(
         wanted = _wanted(cube, task)
         async with site.turn(cube, wanted):
             begun()
-            return await _attempt(site, cube, task, inputs, stem=stem, probe=probe, tell=tell, outputs=outputs)
+            return await _attempt(site, cube, task, inputs, stem=stem, probe=probe, listener=listener, outputs=outputs)
     except ProtectionMissingError as error:
         raise StepFailedError(str(error), ErrorClass.NOT_ISOLATED) from error
     except (RuntimeSetupError, OSError) as error:
@@ -111,7 +112,7 @@ async def _attempt(
     *,
     stem: str,
     probe: ProbeOutcome,
-    tell: Callable[[str], None] | None,
+    listener: Listener,
     outputs: Mapping[str, Path] | None,
 ) -> StepOutputs:
     attempt = await take_attempt(site.home, stem, site.runtime.holds)
@@ -120,14 +121,17 @@ async def _attempt(
         record = attempt.log.with_suffix(".calls.jsonl")
         wanted = cube.contract.tasks[task]
         with endpoint_of(site.home, site.settings.endpoints, wanted, cube.pack_digest, record) as endpoint:
-            request = _request(site, cube, task, {**inputs, **endpoint}, attempt=attempt, tell=tell, outputs=outputs)
+            request = _request(
+                site, cube, task, {**inputs, **endpoint}, attempt=attempt, listener=listener, outputs=outputs
+            )
             outcome = await site.runtime.run(request)
         _refuse_failure(outcome, attempt.folder)
         left = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
         for folder in {attempt.folder, *(path.parent for path in left.values())}:
             await asyncio.to_thread(safe_outputs, folder)
         done = True
-        return StepOutputs(attempt, left, outcome, probe)
+        only_host = site.settings.endpoints[wanted.endpoint].host if wanted.endpoint else None
+        return StepOutputs(attempt, left, outcome, probe.model_copy(update={"only_host": only_host}))
     except asyncio.CancelledError:
         if site.leaving and site.runtime.outlives_agent:
             done = True
@@ -162,7 +166,7 @@ def _request(
     inputs: Mapping[str, Path],
     *,
     attempt: Attempt,
-    tell: Callable[[str], None] | None,
+    listener: Listener,
     outputs: Mapping[str, Path] | None,
 ) -> StepRequest:
     wanted = cube.contract.tasks[task]
@@ -174,7 +178,8 @@ def _request(
         volumes={**_input_paths(wanted, cube, inputs, folder), **(outputs or _output_paths(wanted, folder))},
         log=attempt.log,
         limits=site.limits(deadline_s=wanted.deadline_s, memory_bytes=wanted.resources.memory_bytes),
-        tell=tell,
+        tell=listener.log,
+        note=listener.note,
     )
 
 

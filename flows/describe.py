@@ -56,8 +56,16 @@ def describe_evaluation(shown: Mapping[str, Any]) -> str:
         f"Benchmark **{plain(shown['benchmark']['title'])}**, dataset root `{shown['dataset']['root']}`.",
         "",
         *_table(("model", "organization", "priority", "cube", "vulnerabilities, as its owner reports"), rows),
+        *_asking(shown["items"]),
     ]
     return _whole(lines)
+
+
+def _asking(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Models that are not here: what they are given leaves the hospital for the host named, and for no other."""
+    rows = [(item["model"], ", ".join(item["asks"])) for item in items if "asks" in item]
+    head = ["", "**These send what they are given to somebody else:**", ""]
+    return [*head, *_table(("model", "host"), rows)] if rows else []
 
 
 def describe_release(shown: Mapping[str, Any]) -> str:

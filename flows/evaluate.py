@@ -45,7 +45,7 @@ async def _evaluate(site: Site, job: Job) -> None:
         name=GATE,
         title=f"Run these models on dataset {dataset.name}?",
         subject=dataset.name,
-        show=lambda: shown_for(benchmark, dataset, plan),
+        show=lambda: shown_for(benchmark, dataset, plan, site.settings.endpoints),
         describe=describe_evaluation,
     )
     chosen = [unit for unit in plan if str(unit.model.model_id) not in decision.withheld]

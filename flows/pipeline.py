@@ -31,6 +31,7 @@ from cubes.errors import ReportError
 from cubes.metrics import MetricSchema
 from cubes.reports import read_metrics, read_more, read_statistics
 from flows.sealing import step
+from flows.watching import watching
 
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
 _INFERS = {True: (TaskName.INFER, "output_path"), False: (TaskName.RUN_SCRIPT, "results_path")}
@@ -111,7 +112,7 @@ async def prepare(cube: CubeRef, raw: dict[str, Path], folder: Path, label: str)
             if is_staged(bundle.contract):
                 await _run_stage(site, bundle, inputs, prepared, label)
             else:
-                outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label)
+                outputs = await run_step(site, bundle, TaskName.PREPARE, inputs, label, listener=watching(site))
                 await asyncio.to_thread(_keep_prepared, outputs, prepared)
     return prepared
 
@@ -128,7 +129,8 @@ async def sanity_check(cube: CubeRef, prepared: Prepared, label: str) -> None:
             return
         site = current_site()
         bundle = await make_ready(site, cube)
-        (await run_step(site, bundle, TaskName.SANITY_CHECK, prepared.inputs, label)).discard()
+        listener = watching(site)
+        (await run_step(site, bundle, TaskName.SANITY_CHECK, prepared.inputs, label, listener=listener)).discard()
         if not prepared.is_whole:
             await asyncio.to_thread(_seal, prepared)
         write_private(prepared.folder / "sane", "")
@@ -145,7 +147,8 @@ async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> d
         if not (prepared.folder / "statistics.json").exists():
             site = current_site()
             bundle = await make_ready(site, cube)
-            outputs = await run_step(site, bundle, TaskName.STATISTICS, prepared.inputs, label)
+            listener = watching(site)
+            outputs = await run_step(site, bundle, TaskName.STATISTICS, prepared.inputs, label, listener=listener)
             try:
                 statistics = read_statistics(outputs.volumes["output_path"])
             except ReportError as error:
@@ -180,7 +183,8 @@ async def infer(
     site = current_site()
     bundle = await make_ready(site, cube)
     name, volume = _INFERS[TaskName.INFER in bundle.contract.tasks]
-    outputs = await run_step(site, bundle, name, {"data_path": prepared.parts["data"]}, label, begun=begun)
+    inputs = {"data_path": prepared.parts["data"]}
+    outputs = await run_step(site, bundle, name, inputs, label, begun=begun, listener=watching(site))
     try:
         outputs.keep(volume, folder / "predictions")
     finally:
@@ -210,7 +214,7 @@ async def evaluate(
     site = current_site()
     bundle = await make_ready(site, cube)
     inputs = {"predictions": predictions, "labels": prepared.parts["labels"]}
-    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun)
+    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun, listener=watching(site))
     try:
         report = outputs.volumes["output_path"]
         metrics = read_metrics(report, schemas)
@@ -235,9 +239,13 @@ def predictions_are_whole(folder: Path) -> bool:
 
 
 def weaker_probe(folder: Path, probe: ProbeOutcome) -> ProbeOutcome:
-    """What stands on a score: the probe under which its predictions were made, if steps were not isolated then."""
+    """What stands on a score: the probe under which its predictions were made, if steps were not isolated then.
+
+    Whom the model could ask stands there in any case.
+    """
     then = ProbeOutcome.model_validate_json((folder / "probe.json").read_bytes())
-    return probe if then.isolation == Isolation.ISOLATED else then
+    weaker = probe if then.isolation == Isolation.ISOLATED else then
+    return weaker.model_copy(update={"only_host": then.only_host})
 
 
 def verify(name: str, prepared: Prepared, registered_root: str, *, full: bool = False) -> None:
@@ -254,7 +262,8 @@ async def _run_stage(site: Site, bundle: CubeBundle, inputs: dict[str, Path], pr
     folder = prepared.folder
     (folder / "sane").unlink(missing_ok=True)
     places = output_places(folder, bundle.contract.tasks[TaskName.PREPARE])
-    (await run_step(site, bundle, TaskName.PREPARE, inputs, label, outputs=places)).discard()
+    listener = watching(site)
+    (await run_step(site, bundle, TaskName.PREPARE, inputs, label, outputs=places, listener=listener)).discard()
     write_stage(folder, Stage(runs=read_stage(folder).runs + 1))
 
 

@@ -62,6 +62,7 @@ def _item(score: Score) -> dict[str, Any]:
         "score": score.identity,
         "cases": score.cases,
         "isolation": score.probe["isolation"],
+        "asked": score.probe.get("only_host") or "nobody",
         "metrics": score.metrics,
     }
 

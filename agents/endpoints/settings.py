@@ -1,6 +1,7 @@
 """The `[endpoints.NAME]` tables of a site's settings: which private endpoint which cube may ask, and how much."""
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -43,3 +44,13 @@ class EndpointSettings(BaseModel):
     tries: int = Field(default=4, ge=1, le=10)
     price_per_request: float = Field(default=0.0, ge=0)
     price_per_thousand_tokens: float = Field(default=0.0, ge=0)
+
+    @property
+    def host(self) -> str:
+        """The one host that is reached, with its port where one is named."""
+        return urlsplit(self.url).netloc
+
+
+def hosts_of(endpoints: Mapping[str, EndpointSettings], pack_digest: str) -> list[str]:
+    """Which hosts a cube may ask at this site; its contract names one endpoint, most name none."""
+    return sorted({each.host for each in endpoints.values() if pack_digest in each.cubes})

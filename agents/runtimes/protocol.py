@@ -61,7 +61,9 @@ class StepRequest:
     """Where stdout and stderr go; stays at the site."""
     limits: Limits = field(default_factory=Limits)
     tell: Callable[[str], None] | None = None
-    """Called with the first lines of the log as they are written, and with why a step waits; never leaves the site."""
+    """Called with the first lines of the log as they are written; they never leave the site."""
+    note: Callable[[str], None] | None = None
+    """Called with why a step waits, in the words of whatever runs it: never with the step's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class ProbeOutcome(Strict):
     checks: dict[Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")], bool] = Field(max_length=40)
     """Check name to whether it held; the positive controls are among them."""
     probed_at: AwareDatetime
+    only_host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:\[\]_-]{1,300}$")] | None = None
+    """On a result: the one host that its model could ask, through the site. None: it could reach nobody."""
 
 
 class Received(Strict):

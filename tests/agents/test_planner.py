@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agents.endpoints.settings import EndpointSettings
 from agents.planner import Unit, find_benchmark, outstanding, plan_digest, shown_for, units
 from agents.store import Store
 from agents.store.executions import begin_step, end_step, save_score
@@ -11,6 +12,7 @@ from agents.store.tables import Execution, Score
 from api.schemas.border import ErrorClass, Step
 from api.schemas.records import SiteWork
 from api.storage.columns import now
+from flows.describe import describe_evaluation
 
 Work = Callable[..., SiteWork]
 
@@ -126,6 +128,19 @@ class TestShown:
         assert shown["dataset"]["root"] == benchmark.datasets[0].root
         assert shown["items"][0]["cube"]["pack_digest"] == benchmark.models[0].cube.pack_digest
         assert shown["items"][0]["organization"] == "org"
+
+    def test_it_names_the_one_host_that_a_model_may_ask(self, work: Work) -> None:
+        """What such a model is given leaves the hospital."""
+        benchmark = work("a", "b").benchmarks[0]
+        pack = benchmark.models[0].cube.pack_digest
+        endpoint = EndpointSettings(url="https://model.example:8443/v1/chat", cubes=(pack,))
+        chosen = _units(work("a", "b"))
+        first, second = shown_for(benchmark, benchmark.datasets[0], chosen, {"model": endpoint})["items"]
+        assert first["asks"] == ["model.example:8443"]
+        assert "asks" not in second
+        shown = shown_for(benchmark, benchmark.datasets[0], chosen, {"model": endpoint})
+        assert "model.example:8443" in describe_evaluation(shown)
+        assert "somebody else" not in describe_evaluation(shown_for(benchmark, benchmark.datasets[0], chosen))
 
 
 def test_a_benchmark_that_is_not_offered(work: Work) -> None:

@@ -57,7 +57,7 @@ class Follower:
     def __init__(self, cluster: Cluster, name: str, request: StepRequest, settings: KubernetesSettings) -> None:
         self._cluster, self._name, self._request, self._settings = cluster, name, request, settings
         self._seen = _Seen()
-        self._teller = Teller(request.tell)
+        self._teller = Teller(request.tell, request.note)
         self._log = PodLog(cluster, request.log, request.limits.log_bytes, self._teller)
         self._limit: Over | None = None
         self._last: dict[str, Any] | None = None

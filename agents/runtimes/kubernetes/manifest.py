@@ -43,6 +43,8 @@ class Around:
     owner: Mapping[str, Any] | None = None
     component: str = STEP
     """Another one for the deny probe's positive control, which no policy selects."""
+    node: str | None = None
+    """The agent's own: a step that asks an endpoint speaks through a socket there, and so through the agent alone."""
 
 
 def job_name(site: str, key: str) -> str:
@@ -82,6 +84,10 @@ def step_job(
     pod["containers"] = [container]
     if contract.disposable_root and settings.writable_images:
         container["securityContext"]["readOnlyRootFilesystem"] = False
+    if task.endpoint is not None and around.node is not None:
+        here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [around.node]}]}
+        wanted = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [here]}}
+        pod["affinity"] = {"nodeAffinity": wanted}
     _limit_scratch(pod, request, task, settings)
     pod["volumes"] = [*pod["volumes"], *volumes.volumes()]
     return job

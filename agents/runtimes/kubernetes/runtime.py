@@ -36,6 +36,8 @@ from api.schemas.border import ErrorClass, ProbeOutcome
 from cubes.contract import ContainerType
 
 JOBS: Final = "batch/v1/jobs"
+NODE_VARIABLE: Final = "ASSAY_NODE"
+"""Where the agent is a pod: the node that it is on, from the field `spec.nodeName`."""
 _GONE_S: Final = 60.0
 _NODE_ANSWERS_S: Final = 3.0
 """A node that was only tainted ends its pods at once; one that is lost ends nothing."""
@@ -89,6 +91,7 @@ class KubernetesRuntime:
                 environment=environment,
                 owner=await self._owner(cluster),
                 component=component,
+                node=os.environ.get(NODE_VARIABLE),
             )
             job = step_job(self._template, request, settings, around)
             over = await self._run_job(cluster, job, request)

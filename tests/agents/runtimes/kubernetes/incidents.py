@@ -325,7 +325,7 @@ async def _node_lost(everywhere: Scene) -> Told:
             ],
         }
         request, heard = scene.request(), list[str]()
-        request = dataclasses.replace(request, tell=heard.append)
+        request = dataclasses.replace(request, note=heard.append)
         step = asyncio.create_task(scene.place.runtime(**settings).run(request))
         await until(lambda: _heard(heard, "were unschedulable"), "the scheduler to name the cordoned node")
         await asyncio.sleep(scene.place.settings.hopeless_s + 0.5)

@@ -68,6 +68,13 @@ def place_in(own: Namespace, python_image: str) -> Place:
     return Place(own, home, settings)
 
 
+def settings_for(root: Path, **changes: Any) -> KubernetesSettings:
+    """Settings that need no cluster: the claim `assay-site` is that folder."""
+    image = f"registry.example/python@sha256:{'0' * 64}"
+    volumes = [{"path": root, "claim": "assay-site"}]
+    return KubernetesSettings.model_validate({"namespace": "steps", "image": image, "volumes": volumes} | changes)
+
+
 def make_request(
     home: Path,
     program: str = "",
@@ -99,4 +106,5 @@ def make_request(
         log=folder / "log",
         limits=replace(LIMITS, **limits),
         tell=tell,
+        note=tell,
     )

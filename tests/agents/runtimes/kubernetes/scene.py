@@ -96,7 +96,7 @@ class Scene:
         heard: list[str] = []
         began = time.time()
         runs = runtime or self.place.runtime(**settings)
-        step = asyncio.create_task(runs.run(replace(request, tell=heard.append)))
+        step = asyncio.create_task(runs.run(replace(request, tell=heard.append, note=heard.append)))
         if act is not None:
             pod = await self.running(request)
             began = time.time()

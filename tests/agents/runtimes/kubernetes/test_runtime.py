@@ -72,7 +72,7 @@ class TestRun:
     async def test_the_log_is_heard_while_the_step_runs(self, place: Place, request_for: RequestFor) -> None:
         heard: list[str] = []
         request = request_for(f"import time; print('epoch 1', flush=True); time.sleep(2.5); print('epoch 2')\n{WRITE}")
-        running = asyncio.create_task(place.runtime().run(replace(request, tell=heard.append)))
+        running = asyncio.create_task(place.runtime().run(replace(request, tell=heard.append, note=heard.append)))
         async with asyncio.timeout(60):
             while "epoch 1" not in heard:
                 assert not running.done()
