@@ -1,7 +1,7 @@
 """A site on this host under examination: what is well, and every fault with its fix."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -206,11 +206,3 @@ def _up_to(home: Home, check: str) -> Iterator[Finding]:
 @pytest.fixture(scope="module")
 def empty_work() -> SiteWork:
     return SiteWork.model_validate({"site_id": 1, "benchmarks": [], "audit_head": {"sequence": 1, "head": "0" * 64}})
-
-
-@pytest.fixture
-def registry(work: Callable[..., SiteWork]) -> Iterator[SmallRegistry]:
-    registry = SmallRegistry(work())
-    registry.start()
-    yield registry
-    registry.stop()
