@@ -46,6 +46,7 @@ class Checks:
         self._sight, self._may_read = sight, may_read
         self._of: dict[Check, Callable[[Asked], Awaitable[Any]]] = {
             Check.NONE: self._nothing,
+            Check.SETTINGS: self._nothing,
             Check.PUBLIC: self._nothing,
             Check.RUN: self._run,
             Check.TASK_RUN: self._task_run,

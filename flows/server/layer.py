@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 
 from api.schemas.sign_in import SignedIn, Standing
 from flows.server.checks import Asked, Checks
@@ -47,6 +47,8 @@ _API: Final = "/api"
 _PEOPLE: Final = frozenset({Standing.VIEWER, Standing.OPERATOR, Standing.ADMINISTRATOR})
 _CLOSED: Final = frozenset({"/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"})
 _POLICY_VIOLATION: Final = 1008
+_PAGES_SETTINGS: Final = {"server": {"analytics_enabled": False, "ui": {"show_promotional_content": False}}}
+"""What Prefect's pages look for among the server's settings; without an answer they ask again and again."""
 _AGAIN_S: Final = 30.0
 """How often it is looked whether whoever holds a websocket is still signed in."""
 
@@ -152,6 +154,9 @@ class _Layer:
             await self._sight.require_run(who, match.places["id"])
             response = await self._deciding.resume(who, match.places["id"], form)
             await response(scope, receive, send)
+            return
+        if check == Check.SETTINGS and who.standing != Standing.ADMINISTRATOR:
+            await JSONResponse(_PAGES_SETTINGS)(scope, receive, send)
             return
         query = scope["query_string"].decode("ascii", errors="replace")
         asked = Asked(who, match.places, query)

@@ -1,11 +1,12 @@
 """Signing in with an OpenID Connect provider: the code flow with PKCE and nonce, done by authlib."""
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
+from joserfc.errors import JoseError
 from pydantic import BaseModel, ConfigDict, SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from flows.server.http import Refused
 
 _NAME: Final = "provider"
+_CLOCKS_DIFFER_S: Final = 60
 
 
 class Provider(BaseModel):
@@ -65,10 +67,13 @@ class SingleSignOn:
             Refused: 403, the answer is not one to our question, or without a verified address; 502, no answer.
         """
         try:
-            token = await self._client.authorize_access_token(request)
-        except AuthlibBaseError as error:  # a wrong state among them: an answer to somebody else's question
+            token = await self._client.authorize_access_token(
+                request, claims_options=self._wanted(), leeway=_CLOCKS_DIFFER_S
+            )
+        except (AuthlibBaseError, JoseError, ValueError) as error:
+            # A wrong state among them: an answer to somebody else's question. ValueError: a key that the provider has not.
             raise Refused(
-                HTTPStatus.FORBIDDEN, f"the provider's answer does not count ({error.error}): try again"
+                HTTPStatus.FORBIDDEN, f"the provider's answer does not count ({_kind(error)}): try again"
             ) from error
         except httpx2.HTTPError as error:
             raise _away(error) from error
@@ -76,6 +81,20 @@ class SingleSignOn:
         if not claims.get("email") or claims.get("email_verified") is not True:
             raise Refused(HTTPStatus.FORBIDDEN, "the provider names no address that it has verified for this account")
         return str(claims["iss"]), str(claims["sub"]), str(claims["email"])
+
+    def _wanted(self) -> dict[str, dict[str, Any]]:
+        """What the signed answer must say: by itself authlib takes one for another audience, if it was given to us."""
+        issuer = self.provider.issuer.rstrip("/")
+        return {
+            "iss": {"essential": True, "values": [issuer, issuer + "/"]},
+            "aud": {"essential": True, "values": [self.provider.client_id]},
+            "sub": {"essential": True},
+            "exp": {"essential": True},
+        }
+
+
+def _kind(error: Exception) -> str:
+    return str(getattr(error, "error", "") or type(error).__name__)
 
 
 def _away(error: Exception) -> Refused:

@@ -55,6 +55,8 @@ class Check(StrEnum):
     """The answer to a gate cannot be written."""
     SHOWN = "shown"
     """The run is theirs, and what its gate shows is theirs to read."""
+    SETTINGS = "settings"
+    """All of the server's settings for administrators; for others what its pages need, and nothing of the host."""
     ASK = "ask"
     """Asks for a run, or what runs come from: no state of one's own choosing, nothing that the server would render."""
 
@@ -74,7 +76,7 @@ _TABLE: Final = (
     ("GET /hello", "voswa", Check.NONE),
     ("GET /version", "voswa", Check.NONE),
     ("GET /admin/version", "voswa", Check.NONE),
-    ("GET /admin/settings", "a", Check.NONE),
+    ("GET /admin/settings", "voa", Check.SETTINGS),
     ("GET /admin/storage", "swa", Check.NONE),  # refused to it, a client silently drops events of task runs
     ("PUT /admin/storage", "", Check.NONE),
     ("DELETE /admin/storage", "", Check.NONE),

@@ -21,6 +21,7 @@ from agents.store.people import add_person, set_password
 from agents.store.tables import Decision, Gate, Role
 from api.schemas.sign_in import benchmark_tag
 from cubes.digests import digest_of
+from flows.describe import describe_release, plain
 from flows.gates import GateRejected, hold
 from flows.job_runs import SiteGateBook
 from flows.server.databases import ensure_prefect_database
@@ -67,6 +68,11 @@ class Asking:
 ASKING = Asking()
 
 
+def results(auc: float = 0.9, model: str = "net") -> dict[str, Any]:
+    """What a gate before results leave shows, of one model."""
+    return {"items": [{"item": "1", "model": model, "dataset": "north", "cases": 120, "metrics": {"auc": auc}}]}
+
+
 @flow(name="asking", persist_result=False)
 async def asking(subject: str, name: str = "release_results") -> None:
     """Ask whether what is there may go, and note what came of it."""
@@ -79,7 +85,7 @@ async def asking(subject: str, name: str = "release_results") -> None:
             title=f"Send {subject}?",
             subject=subject,
             show=lambda: ASKING.shown[subject],
-            describe=lambda shown: f"## Send?\n\n| item |\n|---|\n| {len(shown)} |",
+            describe=lambda shown: describe_release(shown) if "items" in shown else plain(shown),
         )
     except GateRejected as rejection:
         ASKING.ended[str(this_run.get_id())] = f"rejected by {rejection.decision.person}"
@@ -127,7 +133,7 @@ class Place:
     def ask(self, *, tag: str = MINE, name: str = "release_results", shown: Any = None, rest: bool = True) -> str:
         """A new flow run that comes to rest at a gate; its identifier."""
         subject = f"s{uuid4().hex[:8]}"
-        ASKING.shown[subject] = shown or {"items": [{"item": "1", "model": "net", "metrics": {"auc": 0.9}}]}
+        ASKING.shown[subject] = shown or results()
         api = PrefectApi(f"{self.url}/api", self.service)
         run = api.create_flow_run(
             "asking/test", {"subject": subject, "name": name}, idempotency_key=subject, tags=[tag]

@@ -2,16 +2,18 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from agents.store import Store
 from agents.store import gates as book
-from agents.store.people import add_person, find_person, list_people, revoke
+from agents.store.people import add_person, find_person, list_people, revoke, sign_in
 from agents.store.tables import Role
 from api.schemas.benchmarks import Verdict
-from tests.flows.server.conftest import ASKING, Place, other_digest
+from tests.flows.server.conftest import ASKING, Place, other_digest, results
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -54,8 +56,13 @@ class TestResume:
         assert _still_rests(place, run)
         assert place.refused(run)
 
-    def test_somebody_of_another_site(self, place: Place, run: str) -> None:
-        with place.client(Authorization="Bearer assay_site_of_another_site") as stranger:
+    def test_an_operator_of_another_site(self, place: Place, run: str, tmp_path: Path) -> None:
+        south = Store(tmp_path / "south.sqlite")
+        with south.write() as session:
+            _, token = add_person(session, email="sue@south.example", name="Sue", role=Role.DATA_OWNER)
+            assert sign_in(session, token).name == "Sue"
+        south.close()
+        with place.client(Authorization=f"Bearer {token}") as stranger:
             answer = stranger.post(f"/api/flow_runs/{run}/resume", json=place.form(run))
         assert answer.status_code == 401
         assert _still_rests(place, run)
@@ -114,7 +121,7 @@ class TestResume:
 
     def test_after_what_is_there_changed_the_run_asks_again(self, place: Place, run: str) -> None:
         first, form = place.gate(run), place.form(run)
-        ASKING.shown[first.subject] = {"items": [{"item": "1", "model": "net", "metrics": {"auc": 0.1}}]}
+        ASKING.shown[first.subject] = results(auc=0.1)
         with place.client("ann") as ann:
             assert ann.post(f"/api/flow_runs/{run}/resume", json=form).status_code == 201
         place.until(lambda: place.state(run) == "PAUSED", "the run to rest again")
@@ -147,6 +154,12 @@ class TestResume:
         with place.client("ann") as ann:
             answer = ann.post(f"/api/flow_runs/{run}/resume", content=body)
         assert answer.status_code in {400, 422}
+        assert _still_rests(place, run)
+
+    def test_an_oversized_form_without_a_length(self, place: Place, run: str) -> None:
+        with place.client("ann") as ann:
+            answer = ann.post(f"/api/flow_runs/{run}/resume", content=(b" " * 65_536 for _ in range(8)))
+        assert answer.status_code == 413
         assert _still_rests(place, run)
 
     def test_an_oversized_form(self, place: Place, run: str) -> None:

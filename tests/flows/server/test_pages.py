@@ -2,14 +2,15 @@
 
 import pytest
 
-from tests.flows.server.conftest import SCRIPT, Place, other_digest
+from tests.flows.server.conftest import SCRIPT, Place, other_digest, results
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 
 class TestGatePage:
     def test_strangers_words_show_as_they_are(self, place: Place) -> None:
-        run = place.ask(shown={"statistics": {SCRIPT: {"mean": 1.5}}, "items": [{"item": SCRIPT, "model": SCRIPT}]})
+        (item,) = results(model=SCRIPT)["items"]
+        run = place.ask(shown={"statistics": {SCRIPT: {"mean": 1.5}}, "items": [{**item, "item": SCRIPT}]})
         gate = place.gate(run)
         with place.client("ann") as ann:
             text = ann.get(f"/waiting/{gate.id}").text

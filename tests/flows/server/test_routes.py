@@ -1,9 +1,13 @@
 """The table of standings and routes, held against Prefect's own description of itself."""
 
 import importlib
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from api.schemas.sign_in import Standing
 from flows.server.routes import ROUTES, Check, find_route
@@ -20,23 +24,45 @@ def document(api: Any) -> dict[str, Any]:
     return found
 
 
-WEBSOCKETS = {
-    "WS /events/in",
-    "WS /events/out",
-    "WS /logs/out",
-    "WS /task_runs/subscriptions/scheduled",
-    "WS /work_pools/{work_pool_name}/workers/connect",
-}
-
-
 def _routes(document: dict[str, Any]) -> set[str]:
     return {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
 
 
+def _walk(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, BaseRoute]]:
+    """Each route of an application with its whole path, however deep it was included."""
+    for route in routes:
+        if hasattr(route, "original_router"):
+            yield from _walk(route.original_router.routes, prefix + route.include_context.prefix)
+        elif isinstance(route, Mount):
+            yield from _walk(route.routes, prefix + route.path)
+        else:
+            yield re.sub(r":\w+}", "}", prefix + route.path), route
+
+
+def _websockets(api: Any) -> set[str]:
+    return {f"WS {path}" for path, route in _walk(api.routes) if isinstance(route, WebSocketRoute)}
+
+
 class TestTable:
-    def test_it_has_a_row_for_each_route_of_prefect_and_no_other(self, document: dict[str, Any]) -> None:
-        assert set(ROUTES) == _routes(document) | WEBSOCKETS
+    def test_it_has_a_row_for_each_route_of_prefect_and_no_other(self, api: Any, document: dict[str, Any]) -> None:
+        assert set(ROUTES) == _routes(document) | _websockets(api)
         assert len(ROUTES) == 192
+
+    def test_websockets_are_found_in_prefects_own_application(self, api: Any, document: dict[str, Any]) -> None:
+        assert len(_websockets(api)) == 5
+        # The same walk finds all that the document has: it overlooks nothing.
+        walked = {
+            f"{method} {path}"
+            for path, route in _walk(api.routes)
+            if isinstance(route, APIRoute) and route.include_in_schema
+            for method in route.methods
+        }
+        assert walked == _routes(document)
+
+    def test_what_prefect_serves_beside_its_document_has_no_row(self, api: Any, document: dict[str, Any]) -> None:
+        hidden = {path for path, _ in _walk(api.routes)} - set(document["paths"])
+        hidden -= {route.removeprefix("WS ") for route in _websockets(api)}
+        assert {path for path in hidden if find_route("GET", path) or find_route("POST", path)} == set()
 
     def test_what_is_narrowed_has_a_filter_that_prefect_reads(self, document: dict[str, Any]) -> None:
         for route, row in ROUTES.items():

@@ -6,6 +6,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from flows.server.routes import ROUTES
 from tests.flows.server.conftest import MINE, OTHERS, Place
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -75,11 +76,16 @@ class TestViewer:
             assert vic.get(f"/api/flow_runs/{mine}/input/{keys['description']}").status_code == 403
             assert vic.get(f"/gates/{place.gate(mine).id}").status_code == 403
 
+    def test_settings_are_those_of_the_pages_alone(self, place: Place) -> None:
+        for who in ("vic", "ann"):
+            with place.client(who) as client:
+                found = client.get("/api/admin/settings").json()
+            assert found == {"server": {"analytics_enabled": False, "ui": {"show_promotional_content": False}}}
+
     def test_what_cannot_be_narrowed_is_refused(self, place: Place) -> None:
         with place.client("vic") as vic:
             assert vic.post("/api/events/filter", json={}).status_code == 403
             assert vic.post("/api/ui/flows/next-runs", json={}).status_code == 403
-            assert vic.get("/api/admin/settings").status_code == 403
 
 
 class TestWorker:
@@ -103,10 +109,25 @@ class TestWebsocket:
         except InvalidStatus as error:
             return error.response.status_code
 
-    @pytest.mark.parametrize("path", ["/api/events/in", "/api/events/out", "/api/logs/out", "/api/nothing"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *(
+                route.removeprefix("WS ").replace("{work_pool_name}", "p")
+                for route in ROUTES
+                if route.startswith("WS ")
+            ),
+            "/nothing",
+            "/events/out/",
+        ],
+    )
     def test_without_identity(self, place: Place, path: str) -> None:
-        assert self._status(place, path) == 403
+        assert self._status(place, f"/api{path}") == 403
         assert place.refused(path)
+
+    @pytest.mark.parametrize("path", ["/", "/v2/", "/waiting", "/api", "/api/flow_runs/filter"])
+    def test_where_there_is_none(self, place: Place, path: str) -> None:
+        assert self._status(place, path, **place.service) == 403
 
     def test_by_whoever_may(self, place: Place) -> None:
         assert self._status(place, "/api/events/in", **place.service) == 101

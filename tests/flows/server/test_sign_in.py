@@ -1,5 +1,7 @@
 """Signing in and out: sessions, tokens, passwords, a provider; what browsers are told; what a machine does not reach."""
 
+from datetime import timedelta
+
 import httpx2
 import pytest
 
@@ -46,6 +48,15 @@ class TestSession:
             place.ledger.end_sessions_of("person:3")
             assert olga.get("/ui-settings").status_code == 401
 
+    def test_it_ends_when_its_time_is_over(self, place: Place, run: str) -> None:
+        secret = place.ledger.open_session("person:1", timedelta(seconds=-1))
+        with place.client(Cookie=f"assay_north={secret}", **{"Sec-Fetch-Site": "same-origin"}) as late:
+            assert late.get("/ui-settings").status_code == 401
+            assert late.get("/waiting", headers=HTML).headers["location"] == "/sign-in?next=/waiting"
+            assert late.post(f"/api/flow_runs/{run}/resume", json=place.form(run)).status_code == 401
+        assert place.state(run) == "PAUSED"
+        assert place.refused(f"{run}/resume")
+
     def test_a_guessed_cookie(self, place: Place) -> None:
         with place.client(Cookie="assay_north=guess") as guest:
             assert guest.get("/ui-settings").status_code == 401
@@ -75,6 +86,16 @@ class TestPassword:
         assert _sign_in(place, "vic@north.example").status_code == 429
         place.ledger.forget_failures("vic@north.example", "127.0.0.1")
         assert _sign_in(place, "vic@north.example").status_code == 303
+
+    def test_a_personal_token_does_in_its_place(self, place: Place) -> None:
+        person = place.people["ann"]
+        assert _sign_in(place, person.email, person.token).status_code == 303
+        assert _sign_in(place, place.people["olga"].email, person.token).status_code == 401
+        place.ledger.forget_failures(place.people["olga"].email, "127.0.0.1")
+
+    def test_an_oversized_form(self, place: Place) -> None:
+        with place.client(**{"Sec-Fetch-Site": "same-origin"}) as client:
+            assert client.post("/sign-in", data={"email": "x" * 300_000, "password": "x"}).status_code == 413
 
     def test_another_sites_form(self, place: Place) -> None:
         assert _sign_in(place, "ann@north.example", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
