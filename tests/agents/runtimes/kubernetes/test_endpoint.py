@@ -17,7 +17,7 @@ from agents.runtimes.protocol import CubeBundle, StepRequest
 from agents.site import Site
 from agents.steps import StepOutputs, run_step
 from api.schemas.border import Isolation
-from cubes.contract import TaskName, load_contract
+from cubes.contract import TaskName, load_contract, parse_contract
 from tests.agents.runtimes.kubernetes.places import LIMITS, Place, settings_for
 from tests.agents.runtimes.kubernetes.test_site import ISOLATED
 
@@ -40,7 +40,7 @@ def reached(host, port):
     return True
 found = {
     "answer": answer,
-    "endpoint": reached("ENDPOINT", PORT),
+    "endpoint": reached("ENDPOINT", NUMBER),
     "api": reached(os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]),
     "secrets": sorted(os.listdir("/mlcommons/volumes")),
 }
@@ -88,7 +88,8 @@ def _ask(place: Place, url: str, program: str) -> tuple[Site, StepOutputs]:
     for name, text in {"cube/infer.py": program, "data/case": "seen", "parameters": "scheme: json\n"}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    cube = CubeBundle(load_contract(CUBE), PACK, folder / "cube", parameters_file=folder / "parameters")
+    contract = parse_contract((CUBE / "container_config.yaml").read_text().replace("cpu: 1", "cpu: 0.2"))
+    cube = CubeBundle(contract, PACK, folder / "cube", parameters_file=folder / "parameters")
     return site, asyncio.run(run_step(site, cube, TaskName.INFER, {"data_path": folder / "data"}, "api model"))
 
 
@@ -98,7 +99,7 @@ def test_one_host_is_asked_through_the_agent_and_nothing_else_is_reached(
 ) -> None:
     url, paths = asked
     port = url.split(":")[2].split("/")[0]
-    site, outputs = _ask(place, url, TRIES.replace("ENDPOINT", "10.243.0.1").replace("PORT", port))
+    site, outputs = _ask(place, url, TRIES.replace("ENDPOINT", "10.243.0.1").replace("NUMBER", port))
     found: dict[str, Any] = json.loads((outputs.volumes["output_path"] / "x").read_text())
     assert json.loads(found["answer"]) == {"prediction": 0.75}
     assert paths == ["/v1/model"], "whatever path and host the step names, the site's own is asked"
