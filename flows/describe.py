@@ -102,7 +102,7 @@ def _vulnerabilities(cube: Mapping[str, Any]) -> str:
     for attachment in cube.get("attachments", ()):
         if attachment["kind"] == "vulnerabilities":
             counted = [f"{count} {severity}" for severity, count in attachment["counts"].items() if count]
-            return f"{', '.join(counted) or 'none'} ({attachment['dated'] or 'undated'})"
+            return f"{', '.join(counted) or 'none found'}; {attachment['dated'] or 'undated'}"
     return "no report"
 
 

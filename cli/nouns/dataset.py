@@ -8,7 +8,7 @@ import typer
 from cli.connect import at_site, benchmark_names, find, registry, site_store
 from cli.nouns import dataset_cases as cases
 from cli.options import DAY_S, AtSite, Json, Timeout, noun
-from cli.output import Column, digest, emit_done, emit_list, emit_one, note, plain
+from cli.output import Column, digest, emit_done, emit_list, emit_one, note, plain, when
 
 if TYPE_CHECKING:
     from agents.home import Home
@@ -102,6 +102,38 @@ def show(
     else:
         with registry() as client:
             emit_one(find(client.datasets, "dataset", dataset), as_json=as_json)
+
+
+@app.command()
+def progress(
+    *,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", "-b", help="Only for this one: name or number.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How far preparations in stages are, at the registry: what sites tell where their data owner agreed."""
+    columns = (
+        Column("site", "site_name"),
+        Column("dataset", "name"),
+        Column("benchmark", "benchmark_name"),
+        Column("cases by status", "fractions", _percentages),
+        Column("measured (UTC)", "measured_at", when),
+    )
+    with registry() as client:
+        names = {item.id: item.name for item in client.benchmarks.all()}
+        number = None if benchmark is None else find(client.benchmarks, "benchmark", benchmark).id
+        found = [
+            {**plain(item), "benchmark_name": names.get(item.benchmark_id)}
+            for item in client.preparations.all(benchmark_id=number)
+        ]
+    emit_list(found, columns, as_json=as_json, empty="No preparation that you may see.")
+
+
+def _percentages(fractions: dict[str, float]) -> str:
+    return ", ".join(
+        f"{status}: {fraction:.0%}" for status, fraction in sorted(fractions.items(), key=lambda i: int(i[0]))
+    )
 
 
 def _here() -> list[dict[str, Any]]:

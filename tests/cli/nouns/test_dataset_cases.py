@@ -10,6 +10,10 @@ from agents.staging import Stage, write_stage
 from agents.store.datasets import add_dataset, update_dataset
 from agents.store.gates import decisions_of, mark_waiting, open_gate
 from agents.store.tables import DatasetState, Gate, Role
+from api.schemas.border import PayloadKind, PreparationProgress
+from api.storage.columns import now
+from cubes.digests import canonical
+from tests.cli.federation import Federation
 from tests.cli.support import ROOT, Assay, Here, sha
 
 REPORT = """
@@ -188,3 +192,20 @@ class TestShare:
         assert assay("dataset", "cases", "share", "north-fna", "--yes", "--json").json["shared"] is True
         assert "hears how far" in assay("dataset", "cases", "share", "north-fna").out
         assert assay("dataset", "cases", "share", "north-fna", "--no", "--json").json["shared"] is False
+
+
+class TestProgress:
+    def test_the_committee_sees_what_a_site_told_and_a_stranger_nothing(self, at: Assay, registry: Federation) -> None:
+        told = PreparationProgress(
+            benchmark_id=registry.ids["benchmark"],
+            name="more-cases",
+            fractions={"-1": 0.25, "2": 0.75},
+            measured_at=now(),
+        )
+        with registry.client("site") as site:
+            body = canonical(told.model_dump(mode="json"))
+            site.send(PayloadKind.PREPARATION, body, idempotency_key="preparation-1")
+        (found,) = at("ada", "dataset", "progress", "--json").json
+        assert (found["name"], found["fractions"]) == ("more-cases", {"-1": 0.25, "2": 0.75})
+        assert "-1: 25%, 2: 75%" in at("ada", "dataset", "progress", "-b", found["benchmark_name"]).out
+        assert at("eve", "dataset", "progress", "--json").json == []

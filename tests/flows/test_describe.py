@@ -1,0 +1,46 @@
+"""What gates show in Markdown: strangers' words as words, and what an owner reports of vulnerabilities."""
+
+from typing import Any
+
+from flows.describe import describe_cases, describe_evaluation
+
+CUBE: dict[str, Any] = {"pack_digest": "sha256:" + "a" * 64}
+
+
+def _evaluation(cube: dict[str, Any]) -> str:
+    return describe_evaluation(
+        {
+            "benchmark": {"title": "B"},
+            "dataset": {"name": "d1", "root": "sha256:0"},
+            "items": [{"model": "m", "organization": "o", "priority": 0, "cube": cube}],
+        }
+    )
+
+
+class TestEvaluation:
+    def test_a_model_without_a_report_says_so(self) -> None:
+        assert "| no report |" in _evaluation(CUBE)
+
+    def test_counts_by_severity_with_their_day(self) -> None:
+        counts = {"critical": 0, "high": 2, "medium": 0, "low": 1}
+        report = {"kind": "vulnerabilities", "counts": counts, "dated": "2026-11-02"}
+        assert "| 2 high, 1 low; 2026-11-02 |" in _evaluation({**CUBE, "attachments": [report]})
+
+    def test_a_report_that_found_nothing_is_not_taken_for_none(self) -> None:
+        report = {"kind": "vulnerabilities", "counts": {"high": 0}, "dated": None}
+        assert "| none found; undated |" in _evaluation({**CUBE, "attachments": [report]})
+
+
+class TestCases:
+    def test_comments_of_a_preparator_are_words(self) -> None:
+        found = describe_cases(
+            {
+                "dataset": {"name": "d1"},
+                "open": 1,
+                "counts": {"needs review": 1},
+                "cases": [["c1", "needs review", "<img src=x> [here](http://x)"]],
+            }
+        )
+        assert "<img" not in found
+        assert "](http" not in found
+        assert "1 cases wait" in found
