@@ -90,7 +90,24 @@ def start(
         ),
     ] = None,
 ) -> None:
-    """Run the agent until Ctrl-C or SIGTERM: it asks the registry what there is to do; nobody calls it."""
+    """Run the agent until Ctrl-C or SIGTERM: it asks the registry what there is to do; nobody calls it.
+
+    People sign in to the site's pages with a password (`assay agent people password`), a personal token, or through an OpenID
+    Connect provider. The table [sign_in] of site.toml says how:
+
+    issuer: the provider's address, https; its secret lies in secrets/single-sign-on.secret of the site's folder, mode 600.
+
+    client_id: as the provider knows the site (assay). Its redirect address is ADDRESS/single-sign-on/back.
+
+    title: for the button on the sign-in page.
+
+    session_hours: how long somebody stays signed in (12).
+
+    trusted_proxies: addresses of proxies whose X-Forwarded headers are believed, with commas between.
+
+    Beside it, prefect_separate = true runs Prefect's server in a process of its own, and [gates.NAME] sets quorum, four_eyes,
+    expires_days and remind_days of one kind of gate.
+    """
     from cli.processes.site_process import run
 
     run(_folder(home), prefect_database_url=prefect_database_url)

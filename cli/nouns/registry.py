@@ -96,7 +96,23 @@ def start(
         ),
     ] = None,
 ) -> None:
-    """Run the registry, and beside it Prefect's server with the reviews, until Ctrl-C or SIGTERM."""
+    """Run the registry, and beside it Prefect's server with the reviews, until Ctrl-C or SIGTERM.
+
+    People sign in to the pages of reviews with a password (`assay user password`), a personal token, or through an OpenID
+    Connect provider. The environment says how:
+
+    ASSAY_REGISTRY_ISSUER: the provider's address, https; its secret lies in DATA/secrets/single-sign-on.secret, mode 600.
+
+    ASSAY_REGISTRY_CLIENT_ID: as the provider knows the registry (assay). Its redirect address is ADDRESS/single-sign-on/back.
+
+    ASSAY_REGISTRY_PROVIDER_TITLE: for the button on the sign-in page.
+
+    ASSAY_REGISTRY_SESSION_HOURS: how long somebody stays signed in (12).
+
+    ASSAY_REGISTRY_TRUSTED_PROXIES: addresses of proxies whose X-Forwarded headers are believed, with commas between.
+
+    ASSAY_REGISTRY_PREFECT_SEPARATE: true for Prefect's server in a process of its own.
+    """
     from cli.processes.registry_process import run
 
     run(

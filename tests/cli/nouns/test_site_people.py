@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 
 from agents.desk import SitePeople
+from agents.home import GateSettings, SignInSettings
 from agents.store import gates
 from agents.store.tables import Gate, Role
+from api.core.settings import RegistrySettings
 from api.schemas.sign_in import DeskError, Standing
 from api.storage.columns import now
 from flows.server.ledger import Ledger
@@ -200,3 +202,17 @@ class TestRenew:
         gate = here.gate({"x": 1})
         assay("gate", "approve", gate.id, "--digest", gate.digest, "--reason", "seen")
         assert assay("gate", "renew", gate.id).code == 6
+
+
+class TestHelp:
+    def test_a_site_names_each_setting_of_signing_in_and_of_gates(self, assay: Assay) -> None:
+        text = assay("agent", "start", "--help").out
+        for name in [*SignInSettings.model_fields, *GateSettings.model_fields, "prefect_separate"]:
+            assert name in text, name
+
+    def test_a_registry_names_each_of_its_own(self, assay: Assay) -> None:
+        text = assay("registry", "start", "--help").out
+        of_pages = {"issuer", "client_id", "provider_title", "session_hours", "prefect_separate", "trusted_proxies"}
+        assert of_pages <= set(RegistrySettings.model_fields)
+        for name in of_pages:
+            assert f"ASSAY_REGISTRY_{name.upper()}" in text, name
