@@ -271,7 +271,7 @@ class TestLook:
     def test_an_owner_sees_the_run_of_their_own_gate(
         self, campaign: Campaign, people: RegistryPeople, gate: GatePublic
     ) -> None:
-        assert people.by_token(campaign.registry.tokens["model_owner"]).tags == {gate_tag(gate.id)}
+        assert people.by_token(campaign.registry.tokens["model_owner"]).tags == frozenset({gate_tag(gate.id)})
         assert people.by_token(campaign.registry.tokens["stranger"]).tags == frozenset()
 
     def test_what_a_run_shows_is_for_both_sides_alone(

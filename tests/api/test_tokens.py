@@ -195,7 +195,7 @@ class TestSignIn:
         ],
     )
     def test_what_is_no_token_is_refused(self, registry: Registry, header: str | None, detail: str) -> None:
-        headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+        headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
         answer = registry.http.get("/v1/users/me", headers=headers)
         assert (answer.status_code, answer.json()["detail"]) == (401, detail)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -217,7 +217,9 @@ class TestSignIn:
         assert registry.client_of(name).users.tokens()[0].last_used_at == first
         _change(registry, name, last_used_at=now() - timedelta(minutes=6))
         registry.client_of(name).users.me()
-        assert registry.client_of(name).users.tokens()[0].last_used_at > first
+        again = registry.client_of(name).users.tokens()[0].last_used_at
+        assert again is not None
+        assert again > first
 
     def test_each_bearer_is_one_thing(self, registry: Registry) -> None:
         """The database itself refuses a token of a person and a site."""

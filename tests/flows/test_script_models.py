@@ -47,7 +47,11 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     probe = ProcessRuntime(folder / "work", EnvironmentCache(folder / "environments")).probe().model_dump_json()
     with pytest.MonkeyPatch.context() as patch, hospital(folder / "h", probe, patch) as here:
         script = here.program(CubeKind.MODEL, CONTRACT, run_py=RUN)
-        weights: list[dict[str, float]] = [{"slope": 1 / 30, "offset": 0}, {"slope": -1 / 30, "offset": 1}, {"other": 1}]
+        weights: list[dict[str, float]] = [
+            {"slope": 1 / 30, "offset": 0},
+            {"slope": -1 / 30, "offset": 1},
+            {"other": 1},
+        ]
         models = [_with_files(here, script, number, each) for number, each in enumerate(weights)]
         here.offer(*models)
         here.prepare()

@@ -72,7 +72,7 @@ class TestViewer:
     def test_of_some_benchmarks_alone(self, assay: Assay, here: Here) -> None:
         words = ("agent", "people", "add", "v@north.example", "--name", "V", "--role", "viewer")
         made = assay(*words, "--benchmark", "4", "--benchmark", "7", "--json").json
-        assert SitePeople(here.store).by_token(made["token"]).tags == {"benchmark-4", "benchmark-7"}
+        assert SitePeople(here.store).by_token(made["token"]).tags == frozenset({"benchmark-4", "benchmark-7"})
 
 
 @pytest.mark.usefixtures("_host")

@@ -122,4 +122,5 @@ class TestCell:
         assert not as_cell("isolated", "isolation").alarming
 
     def test_words_for_yes_no_and_nothing(self) -> None:
-        assert [as_cell(value).text for value in (True, False, None, [], {})] == ["yes", "no", "-", "none", "none"]
+        values: tuple[Any, ...] = (True, False, None, [], {})
+        assert [as_cell(value).text for value in values] == ["yes", "no", "-", "none", "none"]

@@ -55,7 +55,7 @@ class TestTable:
             f"{method} {path}"
             for path, route in _walk(api.routes)
             if isinstance(route, APIRoute) and route.include_in_schema
-            for method in route.methods
+            for method in route.methods or ()
         }
         assert walked == _routes(document)
 

@@ -21,7 +21,11 @@ def run_warm(prefect_url: str, tmp_path: Path) -> Iterator[RunWarm]:
     runners: list[WarmRunner] = []
 
     def run(*flows: AnyFlow, **options: Any) -> WarmRunner:
-        settings = {"deployment": "test", "api_url": prefect_url, "lock": tmp_path / f"lock-{len(runners)}"} | options
+        settings: dict[str, Any] = {
+            "deployment": "test",
+            "api_url": prefect_url,
+            "lock": tmp_path / f"lock-{len(runners)}",
+        } | options
         runner = WarmRunner(flows, **settings)
         runner.start()
         runners.append(runner)
