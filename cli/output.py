@@ -51,19 +51,6 @@ def emit_list(items: Iterable[Any], columns: Sequence[Column], *, as_json: bool,
         print_table([c.heading for c in columns], [[_cell(record, c) for c in columns] for record in records])
 
 
-def emit_one(item: Any, *, as_json: bool, title: str = "") -> None:
-    """One record, all of it."""
-    record = plain(item)
-    if as_json:
-        emit_json(record)
-        return
-    from cli.render import print_sections
-
-    if title:
-        print_title(title)
-    print_sections(record)
-
-
 def emit_done(item: Any, message: str, *, as_json: bool) -> None:
     """What a command did: the record for machines, a sentence for people."""
     if as_json:

@@ -1,4 +1,4 @@
-"""What a gate shows, as people read it: every value of it is there, however it is nested.
+"""One record, or what a gate shows, as people read it: every value of it is there, however it is nested.
 
 What a gate asks about is data with a shape of its own (a dataset with statistics, models to run, results to send). A
 mapping becomes names and values, a list of records a table, a mapping of like mappings a table too; what is the same in
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from cli.output import note, print_facts, print_table, print_title, text
+from cli.output import emit_json, note, plain, print_facts, print_table, print_title, text
 
 _KEY: Final = "item"
 """The name by which a row is decided about: always in the table."""
@@ -37,6 +37,17 @@ class Grid:
 
 
 Section = Facts | Grid
+
+
+def emit_one(item: Any, *, as_json: bool, title: str = "") -> None:
+    """One record, all of it: for machines as JSON, for people as sections."""
+    record = plain(item)
+    if as_json:
+        emit_json(record)
+        return
+    if title:
+        print_title(title)
+    print_sections(record)
 
 
 def print_sections(shown: Mapping[str, Any], *, exact: bool = False) -> None:

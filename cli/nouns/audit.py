@@ -8,7 +8,8 @@ from cli import profiles
 from cli.connect import opened_store, registry
 from cli.errors import FailedError
 from cli.options import Json, Limit, noun
-from cli.output import Column, digest, emit_json, emit_list, emit_one, print_facts, say, text, when
+from cli.output import Column, digest, emit_json, emit_list, print_facts, say, text, when
+from cli.render import emit_one
 
 if TYPE_CHECKING:
     from agents.store.tables import KeptHead

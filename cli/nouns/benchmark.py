@@ -7,7 +7,8 @@ import typer
 
 from cli.connect import find, registry
 from cli.options import Json, noun
-from cli.output import Column, emit_done, emit_list, emit_one, note, when
+from cli.output import Column, emit_done, emit_list, note, when
+from cli.render import emit_one
 
 if TYPE_CHECKING:
     from api.client import RegistryClient

@@ -16,13 +16,13 @@ from cli.output import (
     emit_done,
     emit_json,
     emit_list,
-    emit_one,
     joined,
     print_facts,
     print_table,
     say,
     size,
 )
+from cli.render import emit_one
 
 if TYPE_CHECKING:
     from cubes.contract import Contract, Task

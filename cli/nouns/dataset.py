@@ -8,7 +8,8 @@ import typer
 from cli.connect import at_site, benchmark_names, find, registry, site_store
 from cli.nouns import dataset_cases as cases
 from cli.options import DAY_S, AtSite, Json, Timeout, noun
-from cli.output import Column, digest, emit_done, emit_list, emit_one, note, plain, when
+from cli.output import Column, digest, emit_done, emit_list, note, plain, when
+from cli.render import emit_one
 
 if TYPE_CHECKING:
     from agents.home import Home

@@ -7,7 +7,8 @@ import typer
 
 from cli.connect import AtSite, site_store
 from cli.options import DAY_S, Json, Limit, Timeout, noun
-from cli.output import Column, emit_done, emit_list, emit_one, plain, say, when
+from cli.output import Column, emit_done, emit_list, plain, say, when
+from cli.render import emit_one
 from cli.waiting import describe_progress, require_good_end, wait_for_job
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import typer
 from cli import profiles
 from cli.errors import NotSetUpError
 from cli.options import Json, noun
-from cli.output import emit_done, emit_json, emit_one, say
+from cli.output import emit_done, emit_json, say
+from cli.render import emit_one
 
 if TYPE_CHECKING:
     from api.core.settings import RegistrySettings

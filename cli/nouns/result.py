@@ -6,7 +6,8 @@ import typer
 
 from cli.connect import at_site, benchmark_names, registry, site_store
 from cli.options import AtSite, Json, noun
-from cli.output import Column, emit_list, emit_one, number, plain
+from cli.output import Column, emit_list, number, plain
+from cli.render import emit_one
 
 app = noun("Results: list, show.")
 

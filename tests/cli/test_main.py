@@ -150,7 +150,7 @@ class TestComplete:
         assert self._completions("assay", "ga") == {"gate"}
 
     def test_verbs_of_a_noun(self) -> None:
-        assert self._completions("assay", "gate", "") == {"list", "show", "approve", "reject"}
+        assert self._completions("assay", "result", "") == {"list", "show"}
 
     def test_options_of_a_verb(self) -> None:
         assert {"--reason", "--withhold", "--digest"} <= self._completions("assay", "gate", "approve", "--")
