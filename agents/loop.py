@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from agents.asking import ask_for_executions, ask_for_releases
 from agents.errors import StepFailedError
-from agents.prefect_api import MISSING, PrefectApi
+from agents.prefect_api import MISSING, PrefectApi, PrefectError
 from agents.progress import EVERY, queue_progress
 from agents.site import Site
 from agents.store import gates, jobs, outbox
@@ -172,11 +172,12 @@ class LocalLoop:
 
     def _wake(self, decided: tuple[Gate, Decision]) -> bool:
         gate, decision = decided
-        kind, _name = self._prefect.state(gate.flow_run_id)
-        # Not before it rests: a run that is still on its way there looks for its decision by itself, or rests soon.
-        awake = kind in ENDED_RUNS or (
-            kind == "PAUSED" and self._prefect.resume(gate.flow_run_id, answer(gate, decision))
-        )
+        try:
+            # One that is still on its way to its rest is not woken: it looks for its decision by itself, or rests soon.
+            awake = self._prefect.resume(gate.flow_run_id, answer(gate, decision))
+        except PrefectError:
+            awake = False
+        awake = awake or self._prefect.state(gate.flow_run_id)[0] in ENDED_RUNS
         if awake:
             with self._site.store.write() as session:
                 gates.mark_woken(session, gate.id)

@@ -115,7 +115,7 @@ class PrefectApi:
         if answer is not None and answer["status"] == _ACCEPTED:
             return True
         details = (answer or {}).get("details") or {}
-        self._log.info("the run was not woken", flow_run=flow_run_id, reason=details.get("reason", "no such run"))
+        self._log.debug("the run was not woken", flow_run=flow_run_id, reason=details.get("reason", "no such run"))
         return False
 
     def cancel(self, flow_run_id: str) -> bool:

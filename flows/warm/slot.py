@@ -7,6 +7,8 @@ from typing import Any
 
 import anyio
 from prefect.client.schemas.objects import State
+from prefect.filesystems import LocalFileSystem
+from prefect.settings import get_current_settings
 
 from flows.deployments import AnyFlow
 
@@ -52,4 +54,7 @@ def stoppable(flow: AnyFlow) -> AnyFlow:
 
     copy = flow.with_options()
     copy.fn = body
+    if copy.result_storage is None:
+        # Results stay in memory; but without a place that is named, Prefect asks its server for one at each run.
+        copy.result_storage = LocalFileSystem(basepath=str(get_current_settings().results.local_storage_path))
     return copy
