@@ -1,19 +1,15 @@
 """What is particular about probing a cluster: pods have a network card, the API server is near, policies may be ignored."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 
 from agents.runtimes.probe import findings_of, probe_request
-from agents.runtimes.protocol import StepRequest
+from agents.runtimes.protocol import StepOutcome, StepRequest
 
-if TYPE_CHECKING:
-    from agents.runtimes.kubernetes.runtime import KubernetesRuntime
-
-CONTROL: Final = "probe-control"
 _OF_THE_NODE: Final = {"ipc": "ipc:[4026531839]", "uts": "uts:[4026531838]", "pid": "pid:[4026531836]"}
 """The kernel's numbers for the namespaces that a machine starts with; the same on every machine."""
 _NOT_ASKED: Final = (
@@ -24,10 +20,14 @@ _NOT_ASKED: Final = (
 
 
 class ClusterGround:
-    """Judges `kubernetes`: the probe as a step, and beside it a control that no policy selects and no class isolates."""
+    """Judges `kubernetes`: the probe as a step, and beside it a control.
 
-    def __init__(self, runtime: "KubernetesRuntime") -> None:
-        self._runtime = runtime
+    Args:
+        run_control: runs a step in a pod that no policy selects and no class isolates.
+    """
+
+    def __init__(self, run_control: Callable[[StepRequest], Awaitable[StepOutcome]]) -> None:
+        self._run_control = run_control
 
     def told(self) -> Mapping[str, Any]:
         return {
@@ -40,10 +40,9 @@ class ClusterGround:
 
     async def controls(self, request: StepRequest) -> dict[str, bool]:
         """From a pod like the probe's but for its label, the cluster's API answers: so a refusal means something."""
-        settings = self._runtime.settings.model_copy(update={"runtime_class": None})
         with tempfile.TemporaryDirectory(prefix="control-", dir=request.log.parent) as folder:
             control = probe_request(Path(folder), {"control": True, "word": "control"})
-            outcome = await self._runtime.run_as(control, component=CONTROL, settings=settings)
+            outcome = await self._run_control(control)
             if not outcome.ok:
                 structlog.get_logger().warning("the probe's control did not end well", reason=outcome.message)
             return {"control_cluster_api_is_reachable": findings_of(control).get("reaches_the_cluster_api", False)}

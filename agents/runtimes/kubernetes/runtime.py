@@ -36,6 +36,8 @@ from api.schemas.border import ErrorClass, ProbeOutcome
 from cubes.contract import ContainerType
 
 JOBS: Final = "batch/v1/jobs"
+CONTROL: Final = "probe-control"
+"""Component of the pod that the probe is held against; steps are `STEP`."""
 NODE_VARIABLE: Final = "ASSAY_NODE"
 """Where the agent is a pod: the node that it is on, from the field `spec.nodeName`."""
 _GONE_S: Final = 60.0
@@ -67,7 +69,7 @@ class KubernetesRuntime:
 
     def probe(self) -> ProbeOutcome:
         """Run the deny probe with its positive control: a pod that no policy selects reaches what a step must not."""
-        outcome = run_probe(self, self._home / "work", ClusterGround(self))
+        outcome = run_probe(self, self._home / "work", ClusterGround(self._run_control))
         self._log.info("deny probe", isolation=outcome.isolation.value, runtime_class=self.settings.runtime_class)
         return outcome
 
@@ -75,8 +77,13 @@ class KubernetesRuntime:
         """Run one step; see agents.runtimes.protocol.Runtime."""
         return await self.run_as(request, component=STEP, settings=self.settings)
 
+    async def _run_control(self, request: StepRequest) -> StepOutcome:
+        """The deny probe's positive control: no policy selects its label, and no class isolates it."""
+        settings = self.settings.model_copy(update={"runtime_class": None})
+        return await self.run_as(request, component=CONTROL, settings=settings)
+
     async def run_as(self, request: StepRequest, *, component: str, settings: KubernetesSettings) -> StepOutcome:
-        """Run a step under another component's label: the deny probe's positive control, which no policy selects."""
+        """Run a step under another component's label, or other settings: what examines the cluster does."""
         contract = request.cube.contract
         if request.task not in contract.tasks:
             raise RuntimeSetupError(f"step {request.key!r} asks for {request.task.value!r}, which its cube has not")
