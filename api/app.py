@@ -13,6 +13,7 @@ from api.core import problems
 from api.core.audit import AuditLog
 from api.core.database import SessionDep
 from api.core.limits import BodyLimit
+from api.core.plain_json import require_plain_json
 from api.core.settings import RegistrySettings
 from api.migrations import require_current
 from api.nouns.associations import routes as associations
@@ -93,7 +94,7 @@ def create_app(settings: RegistrySettings) -> FastAPI:
         title="Assay registry",
         version=version("assay"),
         lifespan=lifespan,
-        dependencies=[Depends(enforce, scope="function")],
+        dependencies=[Depends(enforce, scope="function"), Depends(require_plain_json)],
         docs_url=None,
         redoc_url=None,
     )

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents; nothing of what was sent is repeated in them."""
 
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -57,7 +58,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:
-        structlog.get_logger().error("bug", error=type(error).__name__, path=request.url.path, exc_info=error)
+        # Not `exc_info`: a renderer may print every local variable, and secrets are among them.
+        trace = "".join(traceback.format_exception(error))
+        structlog.get_logger().error("bug", error=type(error).__name__, path=request.url.path, trace=trace)
         return problem(500, "the registry met an error of its own", "Tell its operator the time of this answer.")
 
 

@@ -9,11 +9,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, JsonValue, StringConstraints, model_validator
 
 from api.schemas.benchmarks import Verdict
 from api.schemas.common import Count, Id, Line, MetricNumber, Name, Note, Strict
-from cubes.digests import Digest, canonical
+from cubes.digests import Digest, canonical, tag_non_finite
 from cubes.metrics import MetricName
 
 MAX_PAYLOAD_BYTES: Final = 256 * 1024
@@ -100,7 +100,8 @@ class DatasetRegistration(Strict):
     labels_root: Digest
     metadata_root: Digest | None
     cases: Count
-    statistics: dict[str, JsonValue] = Field(max_length=200)
+    statistics: Annotated[dict[str, JsonValue], BeforeValidator(tag_non_finite)] = Field(max_length=200)
+    """Numbers that are not finite are tagged: JSON cannot carry them."""
     decision: SiteDecision
 
     @model_validator(mode="after")
