@@ -255,6 +255,6 @@ def other_digest() -> str:
 @pytest.fixture(scope="session")
 def reviews(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Reviews]:
     """A registry whose reviews wait behind the layer."""
-    database = ensure_prefect_database(cluster.url("postgres"), "prefect_registry")
+    database = ensure_prefect_database(cluster.url("postgres"), "prefect_reviews")
     with running_reviews(tmp_path_factory.mktemp("reviews"), database, until) as running:
         yield running
