@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,7 +138,7 @@ class TestTemplate:
     def test_every_placeholder_is_a_variable(self) -> None:
         template = json.loads(TEMPLATE.read_text())
         names = set(template["variables"]["properties"])
-        used = {text.strip("{} ") for text in _texts(template["job_configuration"]) if text.startswith("{{")}
+        used = {name for text in _texts(template["job_configuration"]) for name in re.findall(r"{{ (\w+) }}", text)}
         assert used == names
 
     def test_the_pod_is_hardened(self) -> None:
