@@ -1,20 +1,23 @@
 """A site whose steps are pods, under examination in a real cluster."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 
-from agents.doctor import Finding, Level, examine
+from agents.doctor import Finding, Level, cluster, examine
 from agents.doctor.cluster import check_gpu
 from agents.home import Home, SiteSettings, create_home
 from agents.runtimes.kubernetes.rights import NEEDED, OF_THE_OWNER
 from agents.site import Site
 from api.schemas.records import SiteWork
-from tests.clusters import CLAIM, DENY, Namespace, image_registry, namespace
+from tests.clusters import CLAIM, DENY, Namespace, image_registry, kubectl, namespace
+from tests.k8s.places import a_pod
 from tests.small_registry import TOKEN, SmallRegistry
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
@@ -40,6 +43,11 @@ def registry() -> Iterator[SmallRegistry]:
     registry.start()
     yield registry
     registry.stop()
+
+
+@pytest.fixture(scope="module")
+def python_image() -> str:
+    return image_registry().python()
 
 
 @pytest.fixture
@@ -127,12 +135,51 @@ class TestStep:
         assert "network policies" in finding.fix
 
 
-class TestGpu:
-    def test_a_gpu_that_no_node_has_is_told(self, own: Namespace, registry: SmallRegistry) -> None:
-        home = site_in(own, registry, "gpu", gpu_slots=1, gpu_resource="example.org/nothing")
-        site = Site(home.path)
-        finding = check_gpu(site)
+def gpu_of(home: Home) -> Finding:
+    site = Site(home.path)
+    try:
+        return check_gpu(site)
+    finally:
         site.close()
+
+
+@pytest.fixture
+def chip() -> Iterator[str]:
+    """A resource of which the node says that it has one."""
+    name = f"example.org/chip-{uuid4().hex[:6]}"
+    [node] = json.loads(kubectl("get", "nodes", "-l", "type!=kwok", "-o", "json"))["items"]
+    path = f"/status/capacity/{name.replace('/', '~1')}"
+
+    def patch(**change: str) -> None:
+        words = ("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=json", "-p")
+        kubectl(*words, json.dumps([{"path": path, **change}]))
+
+    patch(op="add", value="1")
+    yield name
+    patch(op="remove")
+
+
+class TestGpu:
+    def test_one_that_is_free_is_got(self, own: Namespace, registry: SmallRegistry, chip: str) -> None:
+        finding = gpu_of(site_in(own, registry, "gpu-free", gpu_slots=1, gpu_resource=chip, hopeless_s=10))
+        assert finding.level == Level.OK, finding
+        assert chip in finding.said
+
+    def test_one_that_is_in_use_is_a_warning(
+        self, own: Namespace, registry: SmallRegistry, chip: str, python_image: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cluster, "_GPU_WAIT_S", 3.0)
+        pod = a_pod("holder", python_image, ["sleep", "300"], {})
+        pod["spec"]["containers"][0]["resources"]["limits"][chip] = "1"
+        own.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+        own.kubectl("wait", "--for=condition=Ready", "pod/holder", "--timeout=90s")
+        finding = gpu_of(site_in(own, registry, "gpu-busy", gpu_slots=1, gpu_resource=chip))
+        own.kubectl("delete", "pod", "holder", "--wait=false")
+        assert finding.level == Level.WARN, finding
+        assert f"Insufficient {chip}" in finding.said
+
+    def test_one_that_no_node_has_is_told(self, own: Namespace, registry: SmallRegistry) -> None:
+        finding = gpu_of(site_in(own, registry, "gpu-none", gpu_slots=1, gpu_resource="example.org/nothing"))
         assert finding.level == Level.FAIL
         assert "Insufficient example.org/nothing" in finding.said
         assert "device plugin" in finding.fix
