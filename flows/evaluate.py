@@ -13,7 +13,7 @@ from agents.measured import score_folder
 from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
 from agents.site import Site, current_site
 from agents.store.datasets import dataset_by_registration
-from agents.store.executions import begin_step, end_step, save_score
+from agents.store.executions import begin_step, end_step, note_waiting, save_score
 from agents.store.tables import Dataset, Execution, Job, Score
 from api.schemas.border import ErrorClass, ProbeOutcome, Step
 from api.schemas.records import BenchmarkWork, DatasetWork
@@ -82,10 +82,15 @@ async def execution(unit: Unit, label: str, begun: Callable[[], None]) -> None:
     started = now()
     inferred = await asyncio.to_thread(predictions_are_whole, folder)
     row = _begin(site, unit, dataset, Step.EVALUATE if inferred else Step.INFER)
+
+    def waits(why: str) -> None:
+        with site.store.write() as session:
+            note_waiting(session, row, why)
+
     try:
         await asyncio.to_thread(verify, dataset.name, prepared, unit.dataset.root)
         if not inferred:
-            await infer(unit.model.cube, prepared, folder, label, begun)
+            await infer(unit.model.cube, prepared, folder, label, begun=begun, waits=waits)
             _end(site, row)
             row = _begin(site, unit, dataset, Step.EVALUATE)
         metrics = await evaluate(
@@ -96,6 +101,7 @@ async def execution(unit: Unit, label: str, begun: Callable[[], None]) -> None:
             folder=score_folder(site.home, unit.identity, unit.score),
             label=label,
             begun=begun,
+            waits=waits,
         )
     except DatasetChangedError as error:
         _end(site, row, error=ErrorClass.DATASET_CHANGED, message=str(error))

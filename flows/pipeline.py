@@ -161,7 +161,13 @@ async def compute_statistics(cube: CubeRef, prepared: Prepared, label: str) -> d
 
 @step("infer")
 async def infer(
-    cube: CubeRef, prepared: Prepared, folder: Path, label: str, begun: Callable[[], None] = _nothing
+    cube: CubeRef,
+    prepared: Prepared,
+    folder: Path,
+    label: str,
+    *,
+    begun: Callable[[], None] = _nothing,
+    waits: Callable[[str], None] | None = None,
 ) -> Path:
     """A model's predictions for a prepared dataset. The step gets the data and never the labels.
 
@@ -173,6 +179,7 @@ async def infer(
         folder: of the execution.
         label: for people.
         begun: called when the step has its slot.
+        waits: called with why it does not run yet.
 
     Returns:
         The folder of predictions below `folder`.
@@ -184,7 +191,7 @@ async def infer(
     bundle = await make_ready(site, cube)
     name, volume = _INFERS[TaskName.INFER in bundle.contract.tasks]
     inputs = {"data_path": prepared.parts["data"]}
-    outputs = await run_step(site, bundle, name, inputs, label, begun=begun, listener=watching(site))
+    outputs = await run_step(site, bundle, name, inputs, label, begun=begun, listener=watching(site, waits))
     try:
         outputs.keep(volume, folder / "predictions")
     finally:
@@ -205,6 +212,7 @@ async def evaluate(
     folder: Path,
     label: str,
     begun: Callable[[], None] = _nothing,
+    waits: Callable[[str], None] | None = None,
 ) -> dict[str, float]:
     """The benchmark's metrics of predictions against labels. What else is measured stays in `folder`, at the site.
 
@@ -214,7 +222,8 @@ async def evaluate(
     site = current_site()
     bundle = await make_ready(site, cube)
     inputs = {"predictions": predictions, "labels": prepared.parts["labels"]}
-    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun, listener=watching(site))
+    listener = watching(site, waits)
+    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun, listener=listener)
     try:
         report = outputs.volumes["output_path"]
         metrics = read_metrics(report, schemas)

@@ -13,14 +13,24 @@ from agents.runtimes.telling import Listener
 from agents.site import Site
 
 
-def watching(site: Site) -> Listener:
-    """Whoever looks at the run that this is called in; nobody outside of one."""
+def watching(site: Site, waits: Callable[[str], None] | None = None) -> Listener:
+    """Whoever looks at the run that this is called in; outside of one, nobody but `waits`.
+
+    Args:
+        site: whose settings say whether logs are shown.
+        waits: is told why the step waits, too.
+    """
     try:
         logger = get_run_logger()
     except MissingContextError:
-        return Listener()
+        return Listener(note=waits)
 
-    def say(sort: str) -> Callable[[str], None]:
-        return lambda line: logger.info("%s%s", sort, line)
+    def note(line: str) -> None:
+        logger.info("%s", line)
+        if waits is not None:
+            waits(line)
 
-    return Listener(log=say("| ") if site.settings.live_logs else None, note=say(""))
+    def log(line: str) -> None:
+        logger.info("| %s", line)
+
+    return Listener(log=log if site.settings.live_logs else None, note=note)

@@ -29,6 +29,14 @@ def begin_step(session: Session, execution: Execution, step: Step) -> Execution:
     return known
 
 
+def note_waiting(session: Session, execution: Execution, why: str) -> None:
+    """Note why a step does not run yet, for people of the site to see."""
+    known = session.get_one(Execution, execution.id)
+    if known.state == ExecutionState.RUNNING:
+        known.message = why[:2_000]
+        session.add(known)
+
+
 def end_step(
     session: Session,
     execution: Execution,

@@ -90,9 +90,11 @@ class Follower:
                 if task.done():
                     task.result()
             waiting = asyncio.create_task(self._seen.changed.wait())
-            await asyncio.wait({waiting, *(task for task in tasks if not task.done())}, timeout=self._next_look(),
-                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
-            waiting.cancel()
+            try:
+                await asyncio.wait({waiting, *(task for task in tasks if not task.done())}, timeout=self._next_look(),
+                                   return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+            finally:
+                waiting.cancel()
 
     def _judged(self) -> Over | None:
         """The end, if this is one: by the pod's own verdict, or because something took too long."""
@@ -135,6 +137,8 @@ class Follower:
             self._seen.was_waiting = True
             if not isinstance(old, Waiting) or old.reason != verdict.reason:
                 self._teller.say(f"waiting: {verdict.reason}")
+        elif isinstance(verdict, Running) and isinstance(old, Waiting):
+            self._teller.say("running")
         self._seen.verdict = verdict
         self._seen.changed.set()
 

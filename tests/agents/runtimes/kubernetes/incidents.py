@@ -453,7 +453,7 @@ async def _kubeconfig_of(scene: Scene, name: str, verbs: str) -> str:
 async def gpu_kind() -> AsyncIterator[str]:
     """A node advertises one GPU of a kind of its own: bookkeeping, as the scheduler sees it."""
     nodes = json.loads(await asyncio.to_thread(kubectl, "get", "nodes", "-o", "json"))["items"]
-    node = next(each["metadata"]["name"] for each in nodes if not each["spec"].get("taints"))
+    node = next(each["metadata"]["name"] for each in nodes if _takes_steps(each))
     kind = f"example.com/gpu-{uuid4().hex[:8]}"
     patch = ("patch", "node", node, "--subresource=status", "--type=json", "-p")
     places = [f"/status/{what}/{kind.replace('/', '~1')}" for what in ("capacity", "allocatable")]
@@ -463,6 +463,11 @@ async def gpu_kind() -> AsyncIterator[str]:
     finally:
         remove = [{"op": "remove", "path": places[0]}]
         await asyncio.to_thread(kubectl, *patch, json.dumps(remove), check=False)
+
+
+def _takes_steps(node: dict[str, Any]) -> bool:
+    """Whether a node has no taint but that of being cordoned, which another incident may do for a moment."""
+    return {taint["key"] for taint in node["spec"].get("taints", ())} <= {"node.kubernetes.io/unschedulable"}
 
 
 @contextlib.asynccontextmanager

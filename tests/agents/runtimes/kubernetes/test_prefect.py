@@ -75,6 +75,7 @@ def test_why_it_waits_its_first_lines_and_its_end_by_a_button(
     north.decide(north.gate(job))
     flow_run = north.job(job).flow_run_id or ""
     until(lambda: any("exceeded quota: full" in line for line in _logged(north, flow_run)), "why the step waits")
+    assert "exceeded quota: full" in north.executions("d1")["model-1"].message
     own.kubectl("delete", "quota", "full")
     until(lambda: "| epoch 1" in _logged(north, flow_run), "the step's first line")
     until(lambda: any("the rest is in the step's log file" in line for line in _logged(north, flow_run)), "the cap")
