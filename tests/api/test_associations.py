@@ -1,11 +1,14 @@
 """Associations: asked for by one side, decided by the other."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from api.client import Refused
 from api.core.database import transaction
 from api.schemas.benchmarks import (
     AssociationKind,
@@ -53,6 +56,21 @@ class TestAskAsOwner:
         campaign.admit(asked)
         with refused(409, "model 'alpha' is approved: 'request' is not possible now"):
             campaign.ask_for_model("alpha")
+
+    def test_at_the_same_moment_is_once(self, campaign: Campaign) -> None:
+        barrier = Barrier(3)
+
+        def ask(_: int) -> str:
+            barrier.wait(60)
+            try:
+                return campaign.ask_for_model("alpha").state.value
+            except Refused as error:
+                return str(error.status)
+
+        with ThreadPoolExecutor(3) as pool:
+            assert sorted(pool.map(ask, range(3))) == ["409", "409", "requested"]
+        gates = campaign.client("service").gates.list(kind="association", live=True)
+        assert gates.total == 1
 
     def test_after_a_no_it_may_be_asked_again(self, campaign: Campaign) -> None:
         first = campaign.ask_for_model("alpha")
@@ -288,6 +306,24 @@ class TestWithdraw:
 
 
 class TestSetPriority:
+    @pytest.mark.stage("running")
+    def test_it_is_the_order_of_the_work_that_sites_get(self, campaign: Campaign) -> None:
+        """Highest first, negative ones last, equal ones in the order in which they came."""
+        campaign.add_model("gamma")
+        campaign.admit(campaign.ask_for_model("gamma"))
+        numbers = {model.name: model.association_id for model in campaign.work().models}
+        for name, priority in (("alpha", -1), ("gamma", 9)):
+            update = PriorityUpdate(priority=priority)
+            campaign.client("committee_member").associations.set_priority(numbers[name], update)
+        for site in ("north", "south"):
+            assert [model.name for model in campaign.work(site).models] == ["gamma", "beta", "alpha"]
+
+    def test_it_stands_in_the_audit_log(self, campaign: Campaign) -> None:
+        asked = campaign.ask_for_model("alpha")
+        campaign.client("benchmark_owner").associations.set_priority(asked.id, PriorityUpdate(priority=2))
+        entry = campaign.client("administrator").audit.entries(action="association.priority_set").items[-1]
+        assert (entry.subject, entry.detail) == (f"association:{asked.id}", {"before": 0, "after": 2})
+
     def test_the_committee_does(self, campaign: Campaign) -> None:
         asked = campaign.ask_for_model("alpha")
         update = PriorityUpdate(priority=7)
