@@ -175,16 +175,25 @@ class Scene:
 
     def call(self, route: str, role: Role, token: str | None = None) -> Response:
         """Call a route as a role, in a way that succeeds where it is allowed; `token` instead of the party's own."""
-        how, (method, path), party = _how(route), route.split(), self.party(route, role)
-        names = {**SUBJECTS, **how.subjects, **how.subjects.get(role, {})}
-        numbers: dict[str, Any] = {parameter: self.ids[names[parameter]] for parameter in SUBJECTS}
+        how, party = _how(route), self.party(route, role)
         body = None if how.body is None else how.body(self, party)
         options: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
-        headers = {"Idempotency-Key": "scene-0001"} if "/site/" in path else {}
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+            options["headers"] = {"Authorization": f"Bearer {token}"}
+        return self._call(route, role, **options)
+
+    def send(self, route: str, role: Role, *, content: bytes | None, query: Mapping[str, Any]) -> Response:
+        """Send anything to a route, about what its path names in `call`."""
+        headers = {"Content-Type": "application/json"} if content is not None else {}
+        return self._call(route, role, content=content, params=query, headers=headers)
+
+    def _call(self, route: str, role: Role, **options: Any) -> Response:
+        subjects, (method, path) = _how(route).subjects, route.split()
+        names = {**SUBJECTS, **subjects, **subjects.get(role, {})}
+        numbers = {parameter: self.ids[names[parameter]] for parameter in SUBJECTS}
+        headers = {"Idempotency-Key": "scene-0001", **options.pop("headers", {})}
         where = path.format(**numbers, digest=digest_bytes(NOTE))
-        return self.campaign.registry.call(party, method, where, headers=headers, **options)
+        return self.campaign.registry.call(self.party(route, role), method, where, headers=headers, **options)
 
     def narrowed_token(self, route: str, role: Role, without: Scope) -> str:
         """A token of a role's party that is good for everything else."""
