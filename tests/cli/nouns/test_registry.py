@@ -45,6 +45,12 @@ class TestInit:
         monkeypatch.setenv("ASSAY_REGISTRY_DATA", str(tmp_path / "e"))
         assert assay("registry", "init", *WORDS, "--json").json["data"] == str(tmp_path / "e")
 
+    def test_an_address_that_cannot_be_used_is_seven_and_leaves_no_folder(self, assay: Assay, tmp_path: Path) -> None:
+        words = ("--administrator", "nobody", "--name", "Root", "--organization", "host")
+        assert assay("registry", "init", "--data", tmp_path / "r", *words).code == 7
+        assert not (tmp_path / "r").exists()
+        assert _init(assay, tmp_path / "r").code == 0
+
     def test_without_a_folder_it_is_usage(self, assay: Assay) -> None:
         assert assay("registry", "init", *WORDS).code == 2
 
