@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import prefect.server.api.server  # noqa: F401 - the rule inside Prefect is put into a server that is there
 import pytest
 
 from agents.home import SiteSettings, create_home
