@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+import zstandard
+
 from agents.images.documents import ImageLimits
 from agents.images.errors import ImageRefusedError, ImageTamperedError
 from agents.images.tree import Tree
@@ -24,6 +26,8 @@ _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK: Final = 1 << 20
+_WINDOW: Final = 1 << 27
+"""Memory that a zstd frame may ask for: what `zstd --long` makes, and what other tools read without being told."""
 
 
 class Unpacker:
@@ -37,7 +41,7 @@ class Unpacker:
         """Unpack one layer.
 
         Args:
-            layer: a tar, perhaps compressed with gzip.
+            layer: a tar, perhaps compressed with gzip or zstd.
             diff_id: the digest that its uncompressed bytes must have.
 
         Raises:
@@ -52,7 +56,15 @@ class Unpacker:
                     for member in tar:
                         self._one(tar, member, made)
                 hashed.drain()
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeError, OSError) as error:
+        except (
+            tarfile.TarError,
+            EOFError,
+            gzip.BadGzipFile,
+            zlib.error,
+            zstandard.ZstdError,
+            UnicodeError,
+            OSError,
+        ) as error:
             raise ImageRefusedError(f"the layer {diff_id} cannot be unpacked: {error}") from error
         if hashed.digest != diff_id:
             raise ImageTamperedError("a layer after decompression", diff_id, hashed.digest)
@@ -140,10 +152,12 @@ def _uncompressed(layer: Path) -> Iterator[IO[bytes]]:
         magic = raw.read(4)
         raw.seek(0)
         if magic == _ZSTD:
-            raise ImageRefusedError("a layer is compressed with zstd: push the image with gzip layers")
-        if magic[:2] == _GZIP:
-            with gzip.open(raw, "rb") as plain:
-                yield plain  # type: ignore[misc]  # GzipFile reads bytes like any binary file
+            plain = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(raw, read_across_frames=True)
+            with plain:
+                yield plain
+        elif magic[:2] == _GZIP:
+            with gzip.open(raw, "rb") as unzipped:
+                yield unzipped  # type: ignore[misc]  # GzipFile reads bytes like any binary file
         else:
             yield raw
 
