@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.postgres,
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this host"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this host: apt install chromium"),
     pytest.mark.timeout(600),
     # Prefect's client leaves sockets of its event streams to the collector; the provider for tests imports what is deprecated.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
