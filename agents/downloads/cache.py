@@ -96,10 +96,11 @@ class Downloads:
         return tuple(removed)
 
     def _fetch(self, scheme: Scheme, url: str, digest: str, place: Path) -> None:
-        part = place.with_suffix(".part")
+        part, where = place.with_suffix(".part"), ""
         for number in range(1, _TRIES + 1):
             try:
-                self._go_on(scheme, url, part)
+                where = where or self._look(scheme, url, digest, part)
+                self._go_on(scheme, where, part)
                 break
             except DownloadFailedError:
                 if number == _TRIES:
@@ -110,6 +111,17 @@ class Downloads:
             part.unlink()
             raise DownloadTamperedError(url, digest, found)
         part.rename(place)
+
+    def _look(self, scheme: Scheme, url: str, digest: str, part: Path) -> str:
+        """Where to read it, unless its server says already that it is not what is wanted."""
+        try:
+            found = scheme.look(url)
+            self._refuse_size(url, found.size or 0)
+            _refuse_digest(url, digest, found.digest)
+        except (DownloadRefusedError, DownloadTamperedError):
+            part.unlink(missing_ok=True)
+            raise
+        return found.url
 
     def _go_on(self, scheme: Scheme, url: str, part: Path) -> None:
         """Read from where the last try broke off."""
@@ -142,6 +154,11 @@ class Downloads:
             raise DownloadRefusedError(
                 f"{url!r} is larger than {self._most} bytes, the most that this site fetches: raise downloads.file_gib"
             )
+
+
+def _refuse_digest(url: str, wanted: str, said: str | None) -> None:
+    if said not in {None, wanted}:
+        raise DownloadTamperedError(url, wanted, str(said))
 
 
 def _write(descriptor: int, piece: bytes) -> None:

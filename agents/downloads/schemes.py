@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote, urlsplit
 
 import httpx2
+import structlog
 
 from agents.downloads.errors import DownloadFailedError, DownloadRefusedError
 from agents.downloads.settings import DownloadSettings
 
+if TYPE_CHECKING:
+    from agents.downloads.hub import HubFile, HubMetadata
+
 _CHUNK: Final = 1 << 20
 _TIMEOUT_S: Final = 60.0
-_HUB: Final = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+?))?/+([^@\s]+)")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
 
 
@@ -31,7 +35,25 @@ class Opened:
     pieces: Iterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there, as far as its server says so before it is read."""
+
+    url: str
+    """Where to read it; a revision that may move is replaced by what it is now."""
+    size: int | None = None
+    digest: str | None = None
+
+
 class Scheme(Protocol):
+    def look(self, url: str) -> Found:
+        """What is there, before anything of it is read.
+
+        Raises:
+            DownloadError: it may not be fetched, is not there, or its server is away.
+        """
+        ...
+
     def open(self, url: str, offset: int) -> AbstractContextManager[Opened]:
         """Read a file from an offset on.
 
@@ -46,6 +68,9 @@ class LocalScheme:
 
     def __init__(self, settings: DownloadSettings) -> None:
         self._folders = settings.local_folders
+
+    def look(self, url: str) -> Found:
+        return Found(url)
 
     @contextmanager
     def open(self, url: str, offset: int) -> Iterator[Opened]:
@@ -75,6 +100,9 @@ class WebScheme:
     def __init__(self, settings: DownloadSettings, headers: Callable[[], dict[str, str]] = dict) -> None:
         self._settings, self._headers = settings, headers
 
+    def look(self, url: str) -> Found:
+        return Found(url)
+
     @contextmanager
     def open(self, url: str, offset: int) -> Iterator[Opened]:
         headers = {"Accept-Encoding": "identity", **self._headers()}
@@ -92,10 +120,15 @@ class WebScheme:
         return httpx2.Client(
             timeout=httpx2.Timeout(_TIMEOUT_S, connect=10.0),
             follow_redirects=True,
-            event_hooks={"request": [self._check_scheme]},
+            event_hooks={"request": [self.check]},
         )
 
-    def _check_scheme(self, request: httpx2.Request) -> None:
+    def check(self, request: httpx2.Request) -> None:
+        """Refuse what would be asked in the clear.
+
+        Raises:
+            DownloadRefusedError: the settings do not allow it.
+        """
         netloc = request.url.netloc.decode()
         plain = request.url.scheme == "http" and (netloc in self._settings.plain_http or _is_here(request.url.host))
         if request.url.scheme != "https" and not plain:
@@ -106,19 +139,61 @@ class WebScheme:
 
 
 class HubScheme:
-    """`hf://org/name@revision/path`, at whichever hub the settings name."""
+    """`hf://[datasets/]org/name@revision/path`, at whichever hub the settings name."""
 
     def __init__(self, settings: DownloadSettings, token: Callable[[], str | None]) -> None:
         self._settings, self._token = settings, token
+        self._endpoint = httpx2.URL(settings.hub_endpoint)
         self._web = WebScheme(settings, self._headers)
+        self._log = structlog.get_logger().bind(scheme="hf")
+
+    def look(self, url: str) -> Found:
+        """Ask the hub for size, digest and commit; what is read then is of that commit, however often it breaks off."""
+        file = self._parse(url)
+        said = self._ask(url, file.url(self._settings.hub_endpoint))
+        if _COMMIT.fullmatch(file.revision) and said.commit not in {None, file.revision}:
+            raise DownloadRefusedError(
+                f"{url!r}: its hub answers with the commit {said.commit!r} instead. Ask who runs the hub"
+            )
+        if said.commit is None or said.commit == file.revision:
+            return Found(url, said.size, said.digest)
+        self._log.info("a revision is pinned", url=url, revision=file.revision, commit=said.commit)
+        return Found(file.at(said.commit), said.size, said.digest)
 
     def open(self, url: str, offset: int) -> AbstractContextManager[Opened]:
-        found = _HUB.fullmatch(url)
-        if found is None or ".." in url.split("/"):
-            raise DownloadRefusedError(f"{url!r} is no file of a hub: write hf://org/name@revision/path/in/it")
-        repository, revision, path = found[1], found[2] or "main", found[3]
-        where = f"{self._settings.hub_endpoint}/{repository}/resolve/{quote(revision, safe='')}/{quote(path)}"
-        return self._web.open(where, offset)
+        return self._web.open(self._parse(url).url(self._settings.hub_endpoint), offset)
+
+    def _parse(self, url: str) -> "HubFile":
+        from agents.downloads.hub import parse_file  # noqa: PLC0415 - loads the hub's library
+
+        try:
+            return parse_file(url)
+        except ValueError:
+            raise DownloadRefusedError(
+                f"{url!r} is no file of a hub: write hf://org/name@revision/path/in/it"
+            ) from None
+
+    def _ask(self, url: str, where: str) -> "HubMetadata":
+        from agents.downloads.hub import ask  # noqa: PLC0415 - loads the hub's library
+
+        try:
+            return ask(where, self._token(), self._check)
+        except httpx2.HTTPStatusError as error:
+            raise _not_had(url, error.response.status_code) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise DownloadFailedError(
+                f"{url!r} cannot be had now ({error or type(error).__name__}): try again"
+            ) from error
+
+    def _check(self, request: httpx2.Request) -> None:
+        """The token is for this hub alone, so it is asked about its files and nobody else is."""
+        self._web.check(request)
+        asked, own = request.url, self._endpoint
+        if (asked.scheme, asked.netloc) != (own.scheme, own.netloc):
+            raise DownloadRefusedError(
+                f"{self._settings.hub_endpoint!r} leads on to {asked.netloc.decode()!r} for what it should say itself: name"
+                " that hub in the site's settings under downloads.hub_endpoint"
+            )
 
     def _headers(self) -> dict[str, str]:
         token = self._token()
@@ -143,8 +218,13 @@ def _opened(url: str, offset: int, answer: httpx2.Response) -> Opened:
         return Opened(0, int(length) if length.isdigit() else None, pieces)
     if answer.status_code == httpx2.codes.RANGE_NOT_SATISFIABLE:
         return Opened(offset, offset, iter(()))  # all of it is here, or too much: its digest decides
-    status = answer.status_code
-    raise DownloadFailedError(f"{url!r} cannot be had: its server answered {status}. Correct the URL, or ask its owner")
+    raise _not_had(url, answer.status_code)
+
+
+def _not_had(url: str, status: int) -> DownloadFailedError:
+    return DownloadFailedError(
+        f"{url!r} cannot be had: its server answered {status}. Correct the URL, or ask its owner"
+    )
 
 
 def _is_here(host: str) -> bool:

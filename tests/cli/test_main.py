@@ -29,6 +29,7 @@ HEAVY = {
     "flows",
     "httpx",
     "httpx2",
+    "huggingface_hub",
     "kubernetes",
     "prefect",
     "pydantic",

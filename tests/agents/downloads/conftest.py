@@ -25,6 +25,9 @@ class Server:
     failures: list[int] = field(default_factory=list)
     ranges: bool = True
     redirects: dict[str, str] = field(default_factory=dict)
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Headers of what is asked for before it is read."""
+    heads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,6 +44,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"", {})
         else:
             self._send(state.files[self.path], int(wanted[6:-1]) if wanted and state.ranges else None)
+
+    def do_HEAD(self) -> None:
+        state = self.server_state
+        state.heads.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
+        found = state.files.get(self.path)
+        moved = state.redirects.get(self.path)
+        status = state.failures.pop(0) if state.failures else 302 if moved else 404 if found is None else 200
+        length = {} if found is None else {"Content-Length": str(len(found))}
+        self._answer(status, b"", length | ({"Location": moved} if moved else {}) | state.said.get(self.path, {}))
 
     def _send(self, content: bytes, start: int | None) -> None:
         if start is None:

@@ -146,25 +146,6 @@ class TestLocal:
             downloads().get("file:///etc/passwd", DIGEST)
 
 
-class TestHub:
-    def test_a_file_at_a_revision(self, downloads: Make, server: Any) -> None:
-        server.files["/org/model/resolve/v1.0/nets/weights.pt"] = CONTENT
-        files = downloads(hub_endpoint=server.url, token="a-token")
-        assert files.get("hf://org/model@v1.0/nets/weights.pt", DIGEST).read_bytes() == CONTENT
-        assert server.asked[0][2] == "Bearer a-token"
-
-    def test_the_token_does_not_follow_a_redirection(self, downloads: Make, server: Any) -> None:
-        server.redirects["/org/model/resolve/main/w"] = server.url.replace("127.0.0.1", "localhost") + "/weights"
-        files = downloads(hub_endpoint=server.url, token="a-token")
-        assert files.get("hf://org/model/w", DIGEST).read_bytes() == CONTENT
-        assert [header for _, _, header in server.asked] == ["Bearer a-token", ""]
-
-    @pytest.mark.parametrize("url", ["hf://model", "hf://org/model@v1", "hf://org/model@v1/../../x", "hf://a/b c/d"])
-    def test_what_names_no_file(self, downloads: Make, url: str) -> None:
-        with pytest.raises(DownloadRefusedError, match="write hf://"):
-            downloads().get(url, DIGEST)
-
-
 class TestTrim:
     def test_the_least_recently_used_go_first(self, downloads: Make, server: Any) -> None:
         files = downloads()
