@@ -1,7 +1,9 @@
 """`assay cube test`: one task of a cube, by hand, isolated as at a site."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import typer
 
@@ -10,6 +12,8 @@ from cli.images import Logins, PlainHttp, access, images_in, pinned
 from cli.output import say
 
 if TYPE_CHECKING:
+    from agents.environments import EnvironmentCache
+    from agents.images.cube_images import CubeImages
     from agents.runtimes.protocol import StepOutcome, StepRequest
     from cubes.contract import Contract, TaskName
 
@@ -21,6 +25,9 @@ Inputs = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", metavar="FOLDER", help="A new folder: one entry for each output volume.")
 ]
+Docker = Annotated[
+    bool, typer.Option("--docker", help="In the container engine that DOCKER_HOST names, which pulls the image itself.")
+]
 
 
 def run_by_hand(
@@ -29,6 +36,7 @@ def run_by_hand(
     *,
     inputs: Inputs = None,
     output: Output,
+    docker: Docker = False,
     plain_http: PlainHttp = None,
     logins: Logins = None,
 ) -> None:
@@ -41,21 +49,36 @@ def run_by_hand(
     with scratch() as space, pinned(folder, plain_http, logins) as cube:
         contract = load_contract(cube.folder)
         request = _request(cube.folder, contract, _named(contract, task), inputs or [], output)
-        outcome = asyncio.run(_run(request, space, plain_http, logins))
+        images = images_in(space / "images", access(plain_http, logins))
+        outcome = asyncio.run(_run(request, space, images, docker=docker))
     if not outcome.ok:
         raise FailedError(outcome.message)
     seconds = (outcome.finished_at - outcome.started_at).total_seconds()
     say(f"{task} ended well after {seconds:.1f} s; its outputs are in {output}.")
 
 
-async def _run(request: "StepRequest", space: Path, plain_http: list[str] | None, logins: Path | None) -> "StepOutcome":
+async def _run(request: "StepRequest", space: Path, images: "CubeImages", *, docker: bool) -> "StepOutcome":
     from agents.environments import EnvironmentCache
     from agents.runtimes.process import ProcessRuntime
 
     (space / "work").mkdir()
-    images = images_in(space / "images", access(plain_http, logins))
-    runtime = ProcessRuntime(space / "work", EnvironmentCache(space / "environments"), images=images)
-    return await runtime.run(request)
+    environments = EnvironmentCache(space / "environments")
+    if docker:
+        return await _run_in_engine(request, space / "work", environments, images)
+    return await ProcessRuntime(space / "work", environments, images=images).run(request)
+
+
+async def _run_in_engine(
+    request: "StepRequest", work: Path, environments: "EnvironmentCache", images: "CubeImages"
+) -> "StepOutcome":
+    from agents.runtimes.docker.runtime import DockerRuntime
+    from agents.runtimes.docker.settings import DockerSettings
+    from cubes.contract import ContainerType
+
+    if request.cube.contract.container_type == ContainerType.FOLDER:
+        raise InvalidInputError("a cube that is a folder has no image to run in an engine: leave --docker out")
+    with closing(DockerRuntime(work, f"by-hand-{uuid4().hex[:12]}", DockerSettings(), environments, images)) as runtime:
+        return await runtime.run(request)
 
 
 def _named(contract: "Contract", task: str) -> "TaskName":

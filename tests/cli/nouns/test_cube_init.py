@@ -81,3 +81,24 @@ def test_nothing_is_overwritten(assay: Assay, tmp_path: Path) -> None:
     ended = assay("cube", "init", tmp_path)
     assert ended.code == 7
     assert "name a new folder" in ended.err
+
+
+class TestInEngine:
+    def test_a_folder_has_no_image(self, assay: Assay, tmp_path: Path, export: Path) -> None:
+        assay("cube", "init", tmp_path / "model")
+        words = ("--docker", "--input", f"data_path={export / 'data'}", "--output", tmp_path / "out")
+        ended = assay("cube", "test", tmp_path / "model", "infer", *words)
+        assert ended.code == 7
+        assert "leave --docker out" in ended.err
+
+    def test_no_engine(self, assay: Assay, tmp_path: Path, export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+        assay("cube", "init", tmp_path / "model")
+        contract = tmp_path / "model" / "container_config.yaml"
+        image = f"127.0.0.1:1/model@sha256:{'a' * 64}"
+        contract.write_text(contract.read_text().replace(": Folder", f": DockerImage\nimage: {image}"))
+        words = ("--docker", "--input", f"data_path={export / 'data'}", "--output", tmp_path / "out")
+        ended = assay("cube", "test", tmp_path / "model", "infer", *words)
+        assert ended.code != 0
+        assert "engine" in ended.err
+        assert "Traceback" not in ended.err
