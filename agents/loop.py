@@ -5,6 +5,7 @@ They are apart so that a registry that does not answer never delays a decision m
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
@@ -12,7 +13,7 @@ import structlog
 from sqlmodel import Session, col, select
 
 from agents.asking import ask_for_executions, ask_for_releases
-from agents.errors import StepFailedError
+from agents.errors import NotFoundError, StepFailedError
 from agents.prefect_api import MISSING, PrefectApi, PrefectError
 from agents.progress import EVERY, queue_progress
 from agents.site import Site
@@ -243,8 +244,10 @@ def end_job(session: Session, job_id: str, state: JobState, message: str) -> Non
     if job.state not in LIVE_JOBS:
         return
     jobs.finish(session, job_id, state, message=message)
-    if job.kind == JobKind.PREPARE and find_dataset(session, job.subject).state in _UNREGISTERED:
-        update_dataset(session, job.subject, state=DatasetState.FAILED, message=message)
+    if job.kind == JobKind.PREPARE:
+        with suppress(NotFoundError):  # asked for, and never begun
+            if find_dataset(session, job.subject).state in _UNREGISTERED:
+                update_dataset(session, job.subject, state=DatasetState.FAILED, message=message)
     if job.kind == JobKind.EVALUATE:
         parameters = job.parameters
         for execution in running_executions(session, parameters["benchmark_id"], parameters["dataset"]):

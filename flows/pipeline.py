@@ -34,8 +34,8 @@ from flows.sealing import step
 from flows.watching import watching
 
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
-_INFERS = {True: (TaskName.INFER, "output_path"), False: (TaskName.RUN_SCRIPT, "results_path")}
-"""A model of files alone is run by a script."""
+_INFERS = {False: (TaskName.INFER, "output_path"), True: (TaskName.RUN_SCRIPT, "results_path")}
+"""A model of files alone is run by a script: whether it is one decides the task and its output."""
 _OUTPUTS = {"data": "output_path", "labels": "output_labels_path", "metadata": "metadata_path"}
 
 
@@ -189,7 +189,7 @@ async def infer(
     """
     site = current_site()
     bundle = await make_ready(site, cube)
-    name, volume = _INFERS[TaskName.INFER in bundle.contract.tasks]
+    name, volume = _INFERS[TaskName.RUN_SCRIPT in bundle.contract.tasks]
     inputs = {"data_path": prepared.parts["data"]}
     outputs = await run_step(site, bundle, name, inputs, label, begun=begun, listener=watching(site, waits))
     try:

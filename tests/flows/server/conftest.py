@@ -174,7 +174,8 @@ class Place:
 
 @pytest.fixture(scope="session")
 def cluster(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(short_folder / "site-pg", options={"fsync": "off"}) as cluster:
+    # Modules that import this fixture have one of their own.
+    with EmbeddedPostgres(short_folder / f"site-pg-{uuid4().hex[:6]}", options={"fsync": "off"}) as cluster:
         yield cluster
 
 
