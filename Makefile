@@ -24,7 +24,7 @@ $(UV):
 	$(BIN)/python -m compileall -q agents api cli cubes flows
 	touch $@
 
-## make demo    three hospitals, five models, real patient data, every gate: about three minutes
+## make demo    three hospitals, five models, real patient data, every gate: about two minutes
 demo: setup
 	$(BIN)/assay demo $(ARGS)
 

@@ -54,7 +54,7 @@ def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None
         _play_all(stage, setting, Story(stage, setting, decider))
         summary = write_summary(stage, setting, decider)
         console.print()
-        console.print(Text(f"{time.monotonic() - begun:.0f} s. The same story as data: {summary!s}", style="bold"))
+        console.print(Text(f"{time.monotonic() - begun:.0f} s. The same story as data: {_near(summary)}", style="bold"))
         if picture is not None:
             draw(console, picture)
         if stay:
