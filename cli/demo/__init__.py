@@ -19,7 +19,7 @@ def demo(
     ] = "process",
     stay: Annotated[bool, typer.Option("--stay", help="Leave all running at the end, until Ctrl-C.")] = False,
 ) -> None:
-    """Three hospitals, five models, real patient data, every gate decided by somebody. About three minutes."""
+    """Three hospitals, five models, real patient data, every gate decided by somebody. About two minutes."""
     from cli.demo.play import play
 
     play(folder.resolve(), by_hand=by_hand, stay=stay, picture=picture, cluster=runtime == "kubernetes")
