@@ -43,6 +43,7 @@ MAY_CONNECT: Final = {
     "agents/runtimes/docker/engine.py": "the site's own Docker daemon",
     "agents/runtimes/kubernetes/cluster.py": "the site's own cluster",
     "agents/images/registry.py": "image registries, for what was approved by digest",
+    "agents/downloads/hub.py": "what a hub says of a file, at the site's own endpoint alone",
     "agents/downloads/schemes.py": "where additional files lie, for what was approved by digest",
     "agents/endpoints/calls.py": "model servers that the operator named in site.toml",
 }

@@ -14,9 +14,16 @@ from cli.demo.cast import Actor, actor
 from cli.demo.decide import Decider
 from cli.demo.stage import Stage
 from cli.errors import FailedError
-from tests.cli.federation import Federation
+from tests.cli.federation import Federation, federation
 
 _LIMIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """One of its own: what is released here is released."""
+    with federation(tmp_path_factory.mktemp("decisions")) as there:
+        yield there
 
 
 @pytest.fixture
