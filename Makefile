@@ -51,7 +51,10 @@ format: setup
 
 ## make bench   speed, as ratios against a floor measured in the same run
 bench: setup
-	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in tests/bench/bench_*.py; do \
+	    echo "== $$script"; \
+	    if grep -q __main__ $$script; then $(BIN)/python $$script; else $(BIN)/pytest -q -s -n 0 $$script; fi || exit 1; \
+	done
 
 ## make lock    resolve again: versions and hashes, no addresses
 lock: $(UV)

@@ -1,6 +1,6 @@
 """From a decision to the flow's first line after the gate, against what nothing but Prefect needs, in the same run.
 
-Run it with `python tests/bench/bench_decision_latency.py`. Rounds of the different kinds take turns, so that a busy
+Run it with `pytest -s -n 0 tests/bench/bench_decision_latency.py`. Rounds of the different kinds take turns, so that a busy
 machine is busy for all of them: compare the ratios. The requests between the decision and the first line are counted, too.
 
     event     an asyncio event that another thread sets: what this machine needs to wake anything
@@ -203,7 +203,3 @@ def _tell_requests(moments: Moments, began: float, ended: float) -> None:
 
 def _ms(taken: list[float], percent: int) -> str:
     return f"{statistics.quantiles(taken, n=100, method='inclusive')[percent - 1] * 1000:.1f}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(pytest.main(["-q", "-s", "-n", "0", __file__]))

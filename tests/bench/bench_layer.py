@@ -1,6 +1,6 @@
 """What the layer in front of Prefect costs one request, for each way to sign in, at a site and at the registry.
 
-Run it with `python tests/bench/bench_layer.py`. Behind the layer stands an application that answers at once: what is
+Run it with `pytest -s -n 0 tests/bench/bench_layer.py`. Behind the layer stands an application that answers at once: what is
 left is the layer's own work, sign-in, table of routes and narrowing.
 """
 
@@ -88,7 +88,3 @@ async def _times(app: App, headers: dict[str, str]) -> list[float]:
             found.append(time.perf_counter() - began)
             assert answer.status_code == 200, answer.text
     return found
-
-
-if __name__ == "__main__":
-    raise SystemExit(pytest.main(["-q", "-s", "-n", "0", __file__]))

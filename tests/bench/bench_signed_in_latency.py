@@ -1,6 +1,6 @@
 """From a person's decision to the flow's first line, through the whole stack: sign-in layer, Prefect, events, warm runner.
 
-Run it with `python tests/bench/bench_signed_in_latency.py`. The floor is the same run's own creation to first line: what
+Run it with `pytest -s -n 0 tests/bench/bench_signed_in_latency.py`. The floor is the same run's own creation to first line: what
 Prefect and the runner need without any decision.
 """
 
@@ -52,7 +52,3 @@ def test_decision_to_first_line(place: Place, until: Callable[..., None]) -> Non
 
 def _quantile(values: list[float], share: float) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
-
-
-if __name__ == "__main__":
-    raise SystemExit(pytest.main(["-q", "-s", "-n", "0", __file__]))
