@@ -108,7 +108,7 @@ def _signed_in(person: Person) -> SignedIn:
     tags = None if person.benchmarks is None else frozenset(map(benchmark_tag, person.benchmarks))
     return SignedIn(
         key=f"{_PERSON}{person.id}",
-        name=f"{person.name} <{person.email}>",
+        name=person.label,
         standing=Standing.VIEWER if person.role == Role.VIEWER else Standing.OPERATOR,
         tags=tags,
     )
@@ -142,7 +142,7 @@ def _card(session: Session, gate: Gate, reader: Person | None = None) -> GateCar
             for each in gates.decisions_of(session, gate.id)
         ),
         expires_at=gate.expires_at,
-        requested_by=None if asked is None else f"{asked.name} <{asked.email}>",
+        requested_by=None if asked is None else asked.label,
         earlier={str(item.get("item")): _sent_before(session, item) for item in gate.shown.get("items", [])},
         barred=None if reader is None else gates.barred(session, gate, reader),
     )

@@ -19,7 +19,7 @@ def say(session: Session, dataset: str, person: Person, *, given: bool) -> Progr
         dataset=find_dataset(session, dataset).name,
         given=given,
         person_id=person.id or 0,
-        person=f"{person.name} <{person.email}>",
+        person=person.label,
     )
     session.add(row)
     session.flush()

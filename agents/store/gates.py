@@ -203,7 +203,7 @@ def renew(session: Session, gate_id: str, person: Person, *, days: float) -> Gat
         raise ConflictError(f"gate {short(gate.id)!r} is {gate.state.value}: there is nothing to renew")
     gate.expires_at = now() + timedelta(days=days)
     session.add(gate)
-    note(session, gate.id, "renewed", f"by {person.name} <{person.email}>, for {days:g} days")
+    note(session, gate.id, "renewed", f"by {person.label}, for {days:g} days")
     return gate
 
 
@@ -307,5 +307,4 @@ def _require_undecided(session: Session, gate: Gate, voter: Person) -> None:
 
 
 def _named(person: Person, voter: Person) -> str:
-    name = f"{person.name} <{person.email}>"
-    return name if person.id == voter.id else f"{name} for {voter.name} <{voter.email}>"
+    return person.label if person.id == voter.id else f"{person.label} for {voter.label}"

@@ -46,6 +46,11 @@ class Person(SiteTable, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
+    @property
+    def label(self) -> str:
+        """Name and address, as they stand in decisions."""
+        return f"{self.name} <{self.email}>"
+
 
 class DatasetState(StrEnum):
     PREPARING = "preparing"

@@ -110,7 +110,7 @@ def mark(
 
     with _preparation(dataset, "start") as found:
         person = found.here.person
-        made = mark_case(found.folder, case, by=f"{person.name} <{person.email}>", note=note)
+        made = mark_case(found.folder, case, by=person.label, note=note)
         left = len(unmarked(found.folder))
     following = "Next: `assay dataset cases go-on`." if not left else f"{left} case(s) still wait."
     emit_done({"case": case, **plain(made), "still_waiting": left}, f"Marked {case!r}. {following}", as_json=as_json)

@@ -105,7 +105,7 @@ def _cancel(here: AtSite, job: "Job") -> "Job":
 
     with ExitStack() as stack:
         prefect = stack.enter_context(closing(_prefect(here))) if job.flow_run_id is not None else None
-        return cancel_job(here.store, prefect, job, by=f"{here.person.name} <{here.person.email}>")
+        return cancel_job(here.store, prefect, job, by=here.person.label)
 
 
 def _prefect(here: AtSite) -> "PrefectApi":
