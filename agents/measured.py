@@ -11,9 +11,14 @@ from cubes.digests import short, tag_non_finite
 _MORE: Final = "more.json"
 
 
+def execution_folder(home: Home, execution: str) -> Path:
+    """Where an execution's predictions are, and its scores' own folders."""
+    return home.folder("executions") / short(execution)
+
+
 def score_folder(home: Home, execution: str, score: str) -> Path:
     """Where a score's own files are, below its execution's."""
-    return home.folder("executions") / short(execution) / short(score)
+    return execution_folder(home, execution) / short(score)
 
 
 def keep_more(folder: Path, more: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from api.storage.columns import now
 from cubes.case_report import REPORT_VOLUME, Case, CaseReport, read_case_report
 from cubes.contract import Contract, Task, TaskName, Volume
 
-_PLACES: Final = {"output_path": "data", "output_labels_path": "labels", "metadata_path": "metadata"}
+PLACES: Final = {"output_path": "data", "output_labels_path": "labels", "metadata_path": "metadata"}
+"""Output of a preparator to the part of the prepared dataset that it becomes."""
 _STAGE, _MARKS = "stage.json", "marks.json"
 
 
@@ -167,7 +168,7 @@ def _outside(path: str, mounts: Mapping[str, Path]) -> Path:
 def _place(folder: Path, name: str, volume: Volume) -> Path:
     if name == REPORT_VOLUME:
         return folder / ("report" if volume.type == "directory" else "report.yaml")
-    return folder / _PLACES[name]
+    return folder / PLACES[name]
 
 
 def _all_marks(folder: Path) -> Mapping[str, Mark]:

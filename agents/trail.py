@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from agents.errors import AgentError, NotFoundError
 from agents.manifest import Manifest, build_manifest
+from agents.measured import execution_folder
 from agents.planner import Unit, units
 from agents.site import Site
 from agents.store.gates import decision_of
@@ -21,7 +22,7 @@ from agents.store.tables import Execution, Gate, OutboxItem, OutboxState, Score
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ApprovedResult, PayloadKind
 from cubes.contract import ContainerType, load_contract
-from cubes.digests import digest_of, execution_identity, short
+from cubes.digests import digest_of, execution_identity
 from cubes.errors import CubeError
 
 _SHORTEST: Final = 8
@@ -137,7 +138,7 @@ def _ran(site: Site, execution: Execution) -> Iterator[Link]:
     ended = "" if execution.finished_at is None else f" to {execution.finished_at:%H:%M:%S}"
     note = f"attempt {execution.attempt}, {execution.started_at:%Y-%m-%d %H:%M:%S}{ended} UTC, {execution.state.value}"
     yield Link("ran", "cube", execution.model_digest, fits=True, note=note)
-    folder = site.home.path / "executions" / short(execution.identity)
+    folder = execution_folder(site.home, execution.identity)
     try:
         left = Manifest.model_validate_json((folder / "predictions.json").read_bytes()).root
     except (OSError, ValidationError):

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from agents.errors import AgentError, DatasetChangedError, StepFailedError
-from agents.measured import score_folder
+from agents.measured import execution_folder, score_folder
 from agents.planner import Unit, find_benchmark, outstanding, shown_for, units
 from agents.site import Site, current_site
 from agents.store.datasets import dataset_by_registration
@@ -18,7 +18,7 @@ from agents.store.tables import Dataset, Execution, Job, Score
 from api.schemas.border import ErrorClass, ProbeOutcome, Step
 from api.schemas.records import BenchmarkWork, DatasetWork
 from api.storage.columns import now
-from cubes.digests import short, tag_non_finite
+from cubes.digests import tag_non_finite
 from flows.describe import describe_evaluation
 from flows.gates import hold
 from flows.job_runs import SiteGateBook, report, run_job, set_outcome
@@ -77,7 +77,7 @@ async def execution(unit: Unit, label: str, begun: Callable[[], None]) -> None:
     with site.store.read() as session:
         dataset = dataset_by_registration(session, unit.dataset.dataset_id)
     prepared = Prepared(Path(dataset.folder or ""))
-    folder = site.home.folder("executions") / short(unit.identity)
+    folder = execution_folder(site.home, unit.identity)
     folder.mkdir(mode=0o700, exist_ok=True)
     started = now()
     inferred = await asyncio.to_thread(predictions_are_whole, folder)

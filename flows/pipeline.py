@@ -20,7 +20,7 @@ from agents.manifest import Manifest, build_manifest
 from agents.measured import keep_more
 from agents.runtimes.protocol import CubeBundle
 from agents.site import Site, current_site
-from agents.staging import Stage, is_staged, output_places, read_stage, write_stage
+from agents.staging import PLACES, Stage, is_staged, output_places, read_stage, write_stage
 from agents.steps import StepOutputs, make_ready, run_step
 from agents.verification import dataset_parts
 from api.schemas.border import ErrorClass, Isolation, ProbeOutcome
@@ -36,7 +36,6 @@ from flows.watching import watching
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
 _INFERS = {False: (TaskName.INFER, "output_path"), True: (TaskName.RUN_SCRIPT, "results_path")}
 """A model of files alone is run by a script: whether it is one decides the task and its output."""
-_OUTPUTS = {"data": "output_path", "labels": "output_labels_path", "metadata": "metadata_path"}
 
 
 def _nothing() -> None:
@@ -284,7 +283,7 @@ def _keep_prepared(outputs: StepOutputs, prepared: Prepared) -> None:
     try:
         shutil.rmtree(prepared.folder, ignore_errors=True)
         prepared.folder.mkdir(mode=0o700, parents=True)
-        for part, volume in _OUTPUTS.items():
+        for volume, part in PLACES.items():
             if volume in outputs.volumes:
                 outputs.keep(volume, prepared.folder / part)
     finally:
