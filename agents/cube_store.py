@@ -79,7 +79,11 @@ class CubeStore:
 
     def is_whole(self, digest: str) -> bool:
         """Whether the cube or files of a digest are here, and are what they were when they were unpacked."""
-        return _is_whole(self._folder / digest.removeprefix("sha256:"), digest)
+        return _is_whole(self._place(digest), digest)
+
+    def content_of(self, digest: str) -> Path:
+        """Where the unpacked blob of a digest lies, if it is here; whether it is whole is not looked at."""
+        return self._place(digest) / "content"
 
     def changed(self) -> tuple[Path, ...]:
         """Places whose content is not what it was when it was unpacked; every byte is read."""
@@ -100,7 +104,7 @@ class CubeStore:
 
     def _content(self, digest: str, fetch: Callable[[str, Path], None] | None = None) -> Path:
         """The unpacked blob of a digest, fetched unless an untouched copy is here."""
-        place = self._folder / digest.removeprefix("sha256:")
+        place = self._place(digest)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(place.with_suffix(".lock")):
             if not _is_whole(place, digest):
@@ -109,6 +113,9 @@ class CubeStore:
                     _discard(left)
                 self._get(digest, place, fetch or self._fetch)
         return place / "content"
+
+    def _place(self, digest: str) -> Path:
+        return self._folder / digest.removeprefix("sha256:")
 
     def _get(self, digest: str, place: Path, fetch: Callable[[str, Path], None]) -> None:
         fresh = place.with_name(f".{place.name}.{uuid4().hex}")

@@ -181,7 +181,7 @@ def _wanted_files(site: Site, cubes: set[str]) -> set[str]:
     found: set[str] = set()
     for name in cubes:
         with suppress(CubeError):
-            remote = remote_files(site.home.path / "cubes" / name / "content")
+            remote = remote_files(site.cubes.content_of(name))
             if remote is not None:
                 found.add(remote.digest.removeprefix("sha256:"))
     return found
@@ -192,7 +192,7 @@ def _wanted_images(site: Site, cubes: set[str]) -> set[str] | None:
     found: set[str] = set()
     for name in cubes:
         with suppress(CubeError):
-            contract = load_contract(site.home.path / "cubes" / name / "content")
+            contract = load_contract(site.cubes.content_of(name))
             if contract.container_type == ContainerType.DOCKER_IMAGE:
                 found.add(str(contract.reference.digest).removeprefix("sha256:"))
             elif contract.container_type.is_image:
@@ -206,7 +206,7 @@ def _wanted_environments(site: Site, cubes: set[str]) -> set[str] | None:
         return None
     wanted: set[str] = set()
     for name in cubes:
-        content = site.home.path / "cubes" / name / "content"
+        content = site.cubes.content_of(name)
         with suppress(CubeError, AgentError, OSError):
             contract = load_contract(content)
             if contract.requirements is not None:

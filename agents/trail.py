@@ -108,8 +108,8 @@ def _approved(session: Session, execution: Execution) -> Iterator[Link]:
 
 
 def _fetched(site: Site, execution: Execution) -> Iterator[Link]:
-    place = site.home.path / "cubes" / execution.model_digest.removeprefix("sha256:")
-    if not place.is_dir():
+    content = site.cubes.content_of(execution.model_digest)
+    if not content.is_dir():
         yield Link("fetched", "cube", execution.model_digest, fits=True, note="no longer here")
         return
     whole = site.cubes.is_whole(execution.model_digest)
@@ -117,7 +117,7 @@ def _fetched(site: Site, execution: Execution) -> Iterator[Link]:
         "fetched", "cube", execution.model_digest, whole, "every byte read again" if whole else "changed on disk"
     )
     try:
-        contract = load_contract(place / "content")
+        contract = load_contract(content)
     except CubeError as error:
         yield Link("fetched", "contract", execution.model_digest, fits=False, note=str(error))
         return
