@@ -17,7 +17,7 @@ from flows.server.oidc import Provider
 
 SITE_LAYER: Final = "cli.processes.layers:site_layer"
 REGISTRY_LAYER: Final = "cli.processes.layers:registry_layer"
-"""As a server in a process of its own is told (flows.server.separate.ServerOrder)."""
+"""As a server is told what stands in front of it (flows.server.separate.ServerOrder)."""
 
 
 def site_layer(home: str, service_token: str) -> Layer:

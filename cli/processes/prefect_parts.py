@@ -1,12 +1,12 @@
 """Prefect's server with the database it needs, as parts of a process."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cli.processes.services import Services
 from flows.server.databases import ensure_prefect_database
-from flows.server.hosting import Layer, PrefectServer
 from flows.server.postgres import EmbeddedPostgres
-from flows.server.separate import SeparateServer, ServerOrder
+from flows.server.separate import SeparateServer, ServerOrder, server_here
 
 
 def start_prefect(
@@ -15,13 +15,14 @@ def start_prefect(
     *,
     database_url: str | None,
     database: str,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    layer: Layer | None = None,
-    separate: tuple[str, dict[str, str]] | None = None,
-    proxies: str = "",
+    host: str,
+    port: int,
+    layer: str,
+    layer_arguments: Mapping[str, str],
+    separate: bool,
+    proxies: str,
 ) -> str:
-    """Start Prefect's server in this process, and an embedded PostgreSQL where no other is named.
+    """Start Prefect's server, and an embedded PostgreSQL where no other is named.
 
     Args:
         services: what started stops with these.
@@ -30,8 +31,9 @@ def start_prefect(
         database: the name of the database in it.
         host: where to listen.
         port: zero chooses a free one.
-        layer: what stands in front, of a server in this process.
-        separate: the same as a name and arguments (ServerOrder), for a server in a process of its own.
+        layer: what stands in front, by name (ServerOrder).
+        layer_arguments: of the layer.
+        separate: in a process of its own instead of this one.
         proxies: addresses of proxies whose `X-Forwarded-*` are believed.
 
     Returns:
@@ -44,21 +46,13 @@ def start_prefect(
         postgres = EmbeddedPostgres(folder / "postgres")
         services.start("PostgreSQL", postgres)
         database_url = postgres.url("postgres")
-    url = ensure_prefect_database(database_url, database)
-    files = folder / "prefect-server"
-    server: PrefectServer | SeparateServer
-    if separate is None:
-        server = PrefectServer(url, home=files, host=host, port=port, layer=layer, proxies=proxies)
-    else:
-        name, arguments = separate
-        order = ServerOrder(
-            database_url=url,
-            home=files,
-            host=host,
-            port=port,
-            proxies=proxies,
-            layer=name,
-            layer_arguments=arguments,
-        )
-        server = SeparateServer(order)
-    return str(services.start("Prefect's server", server))
+    order = ServerOrder(
+        database_url=ensure_prefect_database(database_url, database),
+        home=folder / "prefect-server",
+        host=host,
+        port=port,
+        proxies=proxies,
+        layer=layer,
+        layer_arguments=dict(layer_arguments),
+    )
+    return str(services.start("Prefect's server", SeparateServer(order) if separate else server_here(order)))

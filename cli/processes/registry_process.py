@@ -20,7 +20,7 @@ from api.app import create_app
 from api.bootstrap import ServiceToken
 from api.client import RegistryClient
 from api.core.settings import RegistrySettings, SettingsError
-from cli.processes.layers import REGISTRY_LAYER, registry_layer
+from cli.processes.layers import REGISTRY_LAYER
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from cli.processes.writes import HearWrites
@@ -63,11 +63,6 @@ def running_registry(
         app = HearWrites(create_app(settings))
         url = str(services.start("web application", WebServer(app, host=host, port=port)))
         token = secrets.token_urlsafe(32)  # of the dispatcher and the runner, as long as this process lives
-        front = {
-            "data": str(settings.data),
-            "database_url": settings.database_url or "",
-            "service_token": token,
-        }
         prefect_url = start_prefect(
             services,
             settings.data,
@@ -75,8 +70,13 @@ def running_registry(
             database="prefect_registry",
             host=host,
             port=prefect_port,
-            layer=None if settings.prefect_separate else registry_layer(**front),
-            separate=(REGISTRY_LAYER, front) if settings.prefect_separate else None,
+            layer=REGISTRY_LAYER,
+            layer_arguments={
+                "data": str(settings.data),
+                "database_url": settings.database_url or "",
+                "service_token": token,
+            },
+            separate=settings.prefect_separate,
             proxies=settings.trusted_proxies,
         )
         reviews = _start_reviews(services, settings, url, prefect_url, {"Authorization": f"Bearer {token}"})

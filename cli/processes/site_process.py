@@ -19,7 +19,7 @@ from agents.site import HOME_VARIABLE, Site, current_site
 from agents.ticker import Ticker
 from api.schemas.border import Isolation
 from cli.processes.health import HealthServer
-from cli.processes.layers import SITE_LAYER, site_layer
+from cli.processes.layers import SITE_LAYER
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from flows.settings import configure
@@ -70,7 +70,6 @@ def running_site(
         site = current_site()
         services.at_end("site", site.close)
         token = secrets.token_urlsafe(32)  # of the agent and the runner, as long as this process lives; in memory alone
-        front = {"home": str(home.path), "service_token": token}
         prefect_url = start_prefect(
             services,
             home.path,
@@ -78,8 +77,9 @@ def running_site(
             database=prefect_database(settings.site),
             host=settings.prefect_host,
             port=settings.prefect_port,
-            layer=None if settings.prefect_separate else site_layer(**front),
-            separate=(SITE_LAYER, front) if settings.prefect_separate else None,
+            layer=SITE_LAYER,
+            layer_arguments={"home": str(home.path), "service_token": token},
+            separate=settings.prefect_separate,
             proxies=settings.sign_in.trusted_proxies,
         )
         write_private(home.prefect_url_file, prefect_url + "\n")

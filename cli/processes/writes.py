@@ -1,10 +1,9 @@
 """Hears of what was written at a web application, so that whoever waits for it need not ask all the time."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-Message = MutableMapping[str, Any]
-App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSED_FROM: Final = 400
@@ -16,13 +15,11 @@ class HearWrites:
     Whoever listens must look by itself from time to time as well: another process may write to the same database.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self.heard: Callable[[], None] = lambda: None
 
-    async def __call__(
-        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in _READING:
             await self._app(scope, receive, send)
             return

@@ -7,18 +7,19 @@ While that stays open the server runs; it ends with whoever started it, however 
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.server.hosting import ServerError
+from flows.server.hosting import Layer, PrefectServer, ServerError
 
 _STOP_S = 30.0
 
 
 class ServerOrder(BaseModel):
-    """What the server's process is told, in one line of JSON."""
+    """What to serve, where, behind what; one line of JSON, where a process of its own is told."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +31,31 @@ class ServerOrder(BaseModel):
     layer: str | None = None
     """`module:function`; called with `layer_arguments`, it returns what stands in front (flows.server.hosting.Layer)."""
     layer_arguments: dict[str, str] = {}
+
+
+def server_here(order: ServerOrder) -> PrefectServer:
+    """The server that an order means, to be started in this process.
+
+    Raises:
+        ImportError, AttributeError: there is no such layer.
+    """
+    return PrefectServer(
+        order.database_url,
+        home=order.home,
+        host=order.host,
+        port=order.port,
+        proxies=order.proxies,
+        layer=_layer(order),
+    )
+
+
+def _layer(order: ServerOrder) -> Layer | None:
+    if order.layer is None:
+        return None
+    module, _, name = order.layer.partition(":")
+    made: Any = getattr(import_module(module), name)(**order.layer_arguments)
+    layer: Layer = made
+    return layer
 
 
 class SeparateServer:
