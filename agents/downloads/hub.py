@@ -34,6 +34,11 @@ class HubFile:
     revision: str
     path: str
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its revision is a commit, which never moves."""
+        return _COMMIT.fullmatch(self.revision) is not None
+
     def url(self, endpoint: str) -> str:
         return hf_hub_url(self.repository, self.path, repo_type=self.kind, revision=self.revision, endpoint=endpoint)
 

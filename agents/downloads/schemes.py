@@ -1,6 +1,5 @@
 """Where a URL leads, scheme by scheme. Each opens a file from an offset on; what comes is hashed by the caller."""
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,13 +13,13 @@ import structlog
 
 from agents.downloads.errors import DownloadFailedError, DownloadRefusedError
 from agents.downloads.settings import DownloadSettings
+from agents.hosts import is_here
 
 if TYPE_CHECKING:
     from agents.downloads.hub import HubFile, HubMetadata
 
 _CHUNK: Final = 1 << 20
 _TIMEOUT_S: Final = 60.0
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
 
 
@@ -112,9 +111,7 @@ class WebScheme:
             with self._client() as client, client.stream("GET", url, headers=headers) as answer:
                 yield _opened(url, offset, answer)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise DownloadFailedError(
-                f"{url!r} cannot be had now ({error or type(error).__name__}): try again"
-            ) from error
+            raise _not_had_now(url, error) from error
 
     def _client(self) -> httpx2.Client:
         return httpx2.Client(
@@ -130,7 +127,7 @@ class WebScheme:
             DownloadRefusedError: the settings do not allow it.
         """
         netloc = request.url.netloc.decode()
-        plain = request.url.scheme == "http" and (netloc in self._settings.plain_http or _is_here(request.url.host))
+        plain = request.url.scheme == "http" and (netloc in self._settings.plain_http or is_here(request.url.host))
         if request.url.scheme != "https" and not plain:
             raise DownloadRefusedError(
                 f"{netloc!r} is asked over plain HTTP: use HTTPS, or name it in the site's settings under"
@@ -151,7 +148,7 @@ class HubScheme:
         """Ask the hub for size, digest and commit; what is read then is of that commit, however often it breaks off."""
         file = self._parse(url)
         said = self._ask(url, file.url(self._settings.hub_endpoint))
-        if _COMMIT.fullmatch(file.revision) and said.commit not in {None, file.revision}:
+        if file.is_pinned and said.commit not in {None, file.revision}:
             raise DownloadRefusedError(
                 f"{url!r}: its hub answers with the commit {said.commit!r} instead. Ask who runs the hub"
             )
@@ -181,9 +178,7 @@ class HubScheme:
         except httpx2.HTTPStatusError as error:
             raise _not_had(url, error.response.status_code) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise DownloadFailedError(
-                f"{url!r} cannot be had now ({error or type(error).__name__}): try again"
-            ) from error
+            raise _not_had_now(url, error) from error
 
     def _check(self, request: httpx2.Request) -> None:
         """The token is for this hub alone, so it is asked about its files and nobody else is."""
@@ -221,16 +216,11 @@ def _opened(url: str, offset: int, answer: httpx2.Response) -> Opened:
     raise _not_had(url, answer.status_code)
 
 
+def _not_had_now(url: str, error: Exception) -> DownloadFailedError:
+    return DownloadFailedError(f"{url!r} cannot be had now ({error or type(error).__name__}): try again")
+
+
 def _not_had(url: str, status: int) -> DownloadFailedError:
     return DownloadFailedError(
         f"{url!r} cannot be had: its server answered {status}. Correct the URL, or ask its owner"
     )
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -1,23 +1,18 @@
 """The `[endpoints.NAME]` tables of a site's settings: which private endpoint which cube may ask, and how much."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from agents.hosts import is_here
 from cubes.digests import Digest
 
 
 def _encrypted(url: str) -> str:
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        here = host == "localhost"
-    if parts.scheme != "https" and not here:
+    if parts.scheme != "https" and not is_here(parts.hostname or ""):
         raise ValueError(f"{url!r} is not encrypted: patient data go there; use https://")
     if parts.username or parts.password:
         raise ValueError("a password does not belong into a URL: write the key into the secret's file")

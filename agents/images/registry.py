@@ -5,7 +5,6 @@ service that it names over HTTPS.
 """
 
 import base64
-import ipaddress
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Final, TypeVar
 
 import httpx2
 
+from agents.hosts import is_here
 from agents.images.credentials import Login
 from agents.images.documents import MANIFEST_TYPES, Descriptor, ImageLimits
 from agents.images.errors import ImageRefusedError, ImageUnavailableError
@@ -64,14 +64,15 @@ class RegistrySource:
         self._reference, self._access = reference, access
         self._token: str | None = None
         host = _HUB if reference.registry == DEFAULT_REGISTRY else reference.registry
-        plain = _is_here(host) or host in access.plain_http
+        here = is_here(_without_port(host))
+        plain = here or host in access.plain_http
         self._allowed = {host} if plain else set[str]()
         self._base = f"{'http' if plain else 'https'}://{host}/v2/{reference.repository}"
         self._client = httpx2.Client(
             timeout=httpx2.Timeout(access.timeout_s, connect=10.0),
             follow_redirects=True,
             # A proxy of the hospital is for what is outside.
-            trust_env=not _is_here(host),
+            trust_env=not here,
             event_hooks={"request": [self._check_scheme]},
         )
 
@@ -223,11 +224,5 @@ def _basic(login: Login) -> str:
     return "Basic " + base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
 
 
-def _is_here(host: str) -> bool:
-    name = host.rsplit(":", 1)[0].strip("[]") if not host.startswith("[") else host[1:].partition("]")[0]
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+def _without_port(host: str) -> str:
+    return host.rsplit(":", 1)[0] if not host.startswith("[") else host.partition("]")[0]
