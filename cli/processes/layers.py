@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 from pydantic import SecretStr
 
@@ -14,10 +13,6 @@ from flows.server.hosting import Layer
 from flows.server.layer import SignIn
 from flows.server.ledger import Ledger
 from flows.server.oidc import Provider
-
-SITE_LAYER: Final = "cli.processes.layers:site_layer"
-REGISTRY_LAYER: Final = "cli.processes.layers:registry_layer"
-"""As a server is told what stands in front of it (flows.server.separate.ServerOrder)."""
 
 
 def site_layer(home: str, service_token: str) -> Layer:

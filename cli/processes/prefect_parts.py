@@ -1,10 +1,11 @@
 """Prefect's server with the database it needs, as parts of a process."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cli.processes.services import Services
 from flows.server.databases import ensure_prefect_database
+from flows.server.hosting import Layer
 from flows.server.postgres import EmbeddedPostgres
 from flows.server.separate import SeparateServer, ServerOrder, server_here
 
@@ -17,7 +18,7 @@ def start_prefect(
     database: str,
     host: str,
     port: int,
-    layer: str,
+    layer: Callable[..., Layer],
     layer_arguments: Mapping[str, str],
     separate: bool,
     proxies: str,
@@ -31,8 +32,8 @@ def start_prefect(
         database: the name of the database in it.
         host: where to listen.
         port: zero chooses a free one.
-        layer: what stands in front, by name (ServerOrder).
-        layer_arguments: of the layer.
+        layer: a function of a module that makes what stands in front; another process finds it by its name.
+        layer_arguments: what it is called with.
         separate: in a process of its own instead of this one.
         proxies: addresses of proxies whose `X-Forwarded-*` are believed.
 
@@ -52,7 +53,8 @@ def start_prefect(
         host=host,
         port=port,
         proxies=proxies,
-        layer=layer,
+        layer=f"{layer.__module__}:{layer.__qualname__}",
         layer_arguments=dict(layer_arguments),
     )
-    return str(services.start("Prefect's server", SeparateServer(order) if separate else server_here(order)))
+    server = SeparateServer(order) if separate else server_here(order, layer(**layer_arguments))
+    return str(services.start("Prefect's server", server))

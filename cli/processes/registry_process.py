@@ -20,7 +20,7 @@ from api.app import create_app
 from api.bootstrap import ServiceToken
 from api.client import RegistryClient
 from api.core.settings import RegistrySettings, SettingsError
-from cli.processes.layers import REGISTRY_LAYER
+from cli.processes.layers import registry_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from cli.processes.writes import HearWrites
@@ -70,7 +70,7 @@ def running_registry(
             database="prefect_registry",
             host=host,
             port=prefect_port,
-            layer=REGISTRY_LAYER,
+            layer=registry_layer,
             layer_arguments={
                 "data": str(settings.data),
                 "database_url": settings.database_url or "",

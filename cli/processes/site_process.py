@@ -19,7 +19,7 @@ from agents.site import HOME_VARIABLE, Site, current_site
 from agents.ticker import Ticker
 from api.schemas.border import Isolation
 from cli.processes.health import HealthServer
-from cli.processes.layers import SITE_LAYER
+from cli.processes.layers import site_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from flows.settings import configure
@@ -77,7 +77,7 @@ def running_site(
             database=prefect_database(settings.site),
             host=settings.prefect_host,
             port=settings.prefect_port,
-            layer=SITE_LAYER,
+            layer=site_layer,
             layer_arguments={"home": str(home.path), "service_token": token},
             separate=settings.prefect_separate,
             proxies=settings.sign_in.trusted_proxies,

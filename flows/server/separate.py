@@ -7,9 +7,8 @@ While that stays open the server runs; it ends with whoever started it, however 
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,29 +32,16 @@ class ServerOrder(BaseModel):
     layer_arguments: dict[str, str] = {}
 
 
-def server_here(order: ServerOrder) -> PrefectServer:
-    """The server that an order means, to be started in this process.
-
-    Raises:
-        ImportError, AttributeError: there is no such layer.
-    """
+def server_here(order: ServerOrder, layer: Layer | None) -> PrefectServer:
+    """The server that an order means, to be started in this process, behind the layer that it names."""
     return PrefectServer(
         order.database_url,
         home=order.home,
         host=order.host,
         port=order.port,
         proxies=order.proxies,
-        layer=_layer(order),
+        layer=layer,
     )
-
-
-def _layer(order: ServerOrder) -> Layer | None:
-    if order.layer is None:
-        return None
-    module, _, name = order.layer.partition(":")
-    made: Any = getattr(import_module(module), name)(**order.layer_arguments)
-    layer: Layer = made
-    return layer
 
 
 class SeparateServer:

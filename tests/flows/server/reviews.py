@@ -18,7 +18,7 @@ from api.nouns.gates.tables import Decision
 from api.schemas.benchmarks import BenchmarkCreate, GatePublic, GateState
 from api.storage.engine import make_engine
 from cli.files import read_mapping
-from cli.processes.layers import REGISTRY_LAYER
+from cli.processes.layers import registry_layer
 from cubes.packing import pack_folder
 from flows.deployments import REGISTRY, registry_flows
 from flows.dispatcher import ReviewDispatcher
@@ -142,7 +142,7 @@ def running_reviews(folder: Path, database_url: str, until: Until) -> Iterator[R
         order = ServerOrder(
             database_url=database_url,
             home=folder / "prefect",
-            layer=REGISTRY_LAYER,
+            layer=f"{registry_layer.__module__}:{registry_layer.__qualname__}",
             layer_arguments=arguments,
         )
         with SeparateServer(order) as server, _service(there, server.url, headers, folder):
