@@ -43,6 +43,13 @@ PROBE: Final = {
     "checks": {"no_network": True},
     "probed_at": "2026-01-01T00:00:00Z",
 }
+HEARTBEAT: Final = {
+    "sent_at": "2026-01-01T00:00:00Z",
+    "agent_version": "1",
+    "running": 0,
+    "waiting_gates": 0,
+    "probe": PROBE,
+}
 _OTHER_METRICS: Final = """\
   - {name: accuracy, direction: higher, minimum: 0, maximum: 1, decomposable: true}
   - {name: brier, direction: lower, minimum: 0, maximum: 1, decomposable: true}"""

@@ -10,7 +10,7 @@ import pytest
 from api.client.registry import _ROUTES
 from api.schemas.border import PAYLOADS, PayloadKind
 from cubes.digests import digest_bytes
-from tests.api.campaign import GOOD, PROBE, Campaign
+from tests.api.campaign import GOOD, HEARTBEAT, Campaign
 
 KEY: Final = "once-0001"
 Payload = Callable[[Campaign, int], dict[str, Any]]
@@ -121,13 +121,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("key", ["short", "x" * 201, "with space", "semi;colon", "naïve-key"])
     def test_have_a_plain_form(self, campaign: Campaign, key: str) -> None:
-        body = {
-            "sent_at": "2026-01-01T00:00:00Z",
-            "agent_version": "1",
-            "running": 0,
-            "waiting_gates": 0,
-            "probe": PROBE,
-        }
+        body: dict[str, Any] = dict(HEARTBEAT)
         headers = {b"Idempotency-Key": key.encode("latin-1")}
         answer = campaign.registry.call("site:north", "POST", "/v1/site/heartbeats", json=body, headers=headers)
         assert answer.status_code == 422

@@ -8,7 +8,7 @@ import pytest
 
 from api.core.limits import UPLOADS
 from cubes.digests import digest_bytes
-from tests.api.campaign import METRICS, PROBE, Campaign, MakeCampaign
+from tests.api.campaign import HEARTBEAT, METRICS, Campaign, MakeCampaign
 from tests.api.world import Registry
 
 LISTS = (
@@ -190,14 +190,7 @@ class TestSize:
         )
 
     def test_a_heartbeat_has_no_room_for_a_case(self, registry: Registry) -> None:
-        body = {
-            "sent_at": "2026-01-01T00:00:00Z",
-            "agent_version": "1",
-            "running": 0,
-            "waiting_gates": 0,
-            "probe": PROBE,
-        }
-        body["agent_version"] = "patient 7"
+        body = {**HEARTBEAT, "agent_version": "patient 7"}
         headers = {"Idempotency-Key": "heartbeat-1"}
         assert registry.call("site:north", "POST", "/v1/site/heartbeats", json=body, headers=headers).status_code == 422
 

@@ -37,6 +37,14 @@ class Ended:
 Assay = Callable[..., Ended]
 
 
+def run_task(assay: Assay, cube: Path, task: str, output: Path, *options: str, **inputs: Path) -> Ended:
+    """Run one task of a cube by hand; it has to succeed."""
+    words = [word for name, path in inputs.items() for word in ("--input", f"{name}={path}")]
+    ended = assay("cube", "test", cube, task, *options, "--output", output, *words)
+    assert ended.code == 0, ended.err
+    return ended
+
+
 def sha(seed: str) -> str:
     return digest_bytes(seed.encode())
 

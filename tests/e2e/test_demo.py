@@ -1,16 +1,14 @@
 """The demonstration, played as a new user would, and its story checked by program."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.demonstration import MODELS, play
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-MODELS = {"logistic-regression", "random-forest", "gradient-boosting", "k-nearest-neighbours", "small-mlp"}
 HOSPITALS = {"north": 190, "harbour": 130, "south": 80}
 
 
@@ -18,10 +16,7 @@ HOSPITALS = {"north": 190, "harbour": 130, "south": 80}
 def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """`summary.json` of one demonstration, whose processes have all ended."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    command = [str(Path(sys.executable).with_name("assay")), "demo", "--folder", str(folder)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "PREFECT_"))}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=840, check=False)
-    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+    play(folder, limit_s=840)
     assert _still_running(folder) == []
     told: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return told

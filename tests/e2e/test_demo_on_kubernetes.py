@@ -1,18 +1,15 @@
 """The demonstration with every step as a pod of a real cluster, and its story checked by program."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clusters import image_registry, kubectl, namespace, wait_for
+from tests.demonstration import MODELS, play
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(2400)]
-MODELS = {"logistic-regression", "random-forest", "gradient-boosting", "k-nearest-neighbours", "small-mlp"}
 HOSPITALS = {"north", "harbour", "south"}
 
 
@@ -22,17 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with namespace("demo-skip"):
         image = image_registry().python()
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    command = [str(Path(sys.executable).with_name("assay")), "demo", "--runtime", "kubernetes", "--folder", str(folder)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "PREFECT_"))}
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env={**environment, "ASSAY_DEMO_IMAGE": image},
-        timeout=2300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+    play(folder, "--runtime", "kubernetes", limit_s=2300, ASSAY_DEMO_IMAGE=image)
     return folder
 
 

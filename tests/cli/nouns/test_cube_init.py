@@ -7,24 +7,11 @@ import pytest
 
 from cubes.contract import load_contract
 from cubes.reports import read_metrics, read_statistics
-from tests.cli.support import Assay
-
-
-@pytest.fixture
-def export(tmp_path: Path) -> Path:
-    """Two cases as a hospital would export them, with labels."""
-    for name in ("data", "labels"):
-        (tmp_path / "export" / name).mkdir(parents=True)
-    (tmp_path / "export" / "data" / "a.txt").write_text("one\n")
-    (tmp_path / "export" / "data" / "b.txt").write_text("one\ntwo\n")
-    (tmp_path / "export" / "labels" / "labels.json").write_text(json.dumps({"a.txt": 1, "b.txt": 1}))
-    return tmp_path / "export"
+from tests.cli.support import Assay, run_task
 
 
 def _run(assay: Assay, cube: Path, task: str, output: Path, **inputs: Path) -> Path:
-    words = [word for name, path in inputs.items() for word in ("--input", f"{name}={path}")]
-    ended = assay("cube", "test", cube, task, "--output", output, *words)
-    assert ended.code == 0, ended.err
+    run_task(assay, cube, task, output, **inputs)
     return output
 
 

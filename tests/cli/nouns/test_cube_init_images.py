@@ -9,7 +9,7 @@ import pytest
 
 from cubes.contract import load_contract
 from cubes.reports import read_metrics, read_statistics
-from tests.cli.support import Assay
+from tests.cli.support import Assay, run_task
 from tests.clusters import Registry, image_registry
 from tests.k8s.images import docker
 
@@ -52,21 +52,8 @@ def build(assay: Assay, tmp_path: Path, registry: Registry, base: str) -> Iterat
         docker("rmi", "--force", *docker("images", "--quiet", name).split())
 
 
-@pytest.fixture
-def export(tmp_path: Path) -> Path:
-    for name in ("data", "labels"):
-        (tmp_path / "export" / name).mkdir(parents=True)
-    (tmp_path / "export" / "data" / "a.txt").write_text("one\n")
-    (tmp_path / "export" / "data" / "b.txt").write_text("one\ntwo\n")
-    (tmp_path / "export" / "labels" / "labels.json").write_text(json.dumps({"a.txt": 1, "b.txt": 1}))
-    return tmp_path / "export"
-
-
 def _test(assay: Assay, cube: Path, task: str, output: Path, **inputs: Path) -> Path:
-    words = [word for name, path in inputs.items() for word in ("--input", f"{name}={path}")]
-    ended = assay("cube", "test", cube, task, "--docker", "--output", output, *words)
-    assert ended.code == 0, ended.err
-    assert "@sha256:" in ended.err
+    assert "@sha256:" in run_task(assay, cube, task, output, "--docker", **inputs).err
     return output
 
 
