@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from cli.processes.layers import registry_layer
 from cli.processes.prefect_parts import start_prefect
 from cli.processes.services import Services, StopSignal
 from cli.processes.writes import HearWrites
+from flows.server.listening import listen
 from flows.settings import configure
 
 _START_S: Final = 60.0
@@ -125,7 +125,7 @@ class WebServer:
             SettingsError: the port is taken, or the application did not come up.
         """
         try:
-            self._socket = socket.create_server((self._host, self._port), backlog=512)
+            self._socket = listen(self._host, self._port)
         except OSError as error:
             raise SettingsError(
                 f"cannot listen at {self._host}:{self._port} ({os.strerror(error.errno or 0)}): choose another --port"
@@ -136,7 +136,8 @@ class WebServer:
             if not self._thread.is_alive() or time.monotonic() > end:
                 raise SettingsError("the web application did not come up: see the log")
             time.sleep(0.02)
-        return f"http://{self._host}:{self._socket.getsockname()[1]}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._socket.getsockname()[1]}"
 
     def stop(self) -> None:
         self._server.should_exit = True

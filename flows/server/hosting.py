@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from agents.errors import AgentError
+from flows.server.listening import listen
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -123,9 +124,8 @@ class PrefectServer:
         self.stop()
 
     def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            listener = socket.create_server((self._host, self._port), family=family, backlog=512)
+            listener = listen(self._host, self._port)
         except OSError as error:
             raise ServerError(
                 f"Prefect's server cannot listen at {self._host!r}, port {self._port}: {error}. Choose another port"
