@@ -1,12 +1,14 @@
 """The federation on this machine: where it lies, which processes run, and how they end."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +97,11 @@ def command(words: Sequence[str]) -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on at this moment.
+
+    Below those that the system gives to connections by itself: minutes may pass until somebody listens on it.
+    """
+    while True:
+        port = random.randint(20_000, 32_000)  # noqa: S311 - no secret
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
