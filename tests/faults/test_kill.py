@@ -1,6 +1,5 @@
 """An agent dies by kill -9 in the middle of a step: nothing of the step stays, and the next run finishes."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,11 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import pytest
 
 from agents.housekeeping import Housekeeping
-from agents.runtimes.process.cgroups import ROOT as CGROUPS
 from agents.runtimes.process.cgroups import sweep
 from agents.store.datasets import find_dataset
 from agents.store.executions import list_executions, scores_in
@@ -22,8 +21,11 @@ from api.schemas.border import ErrorClass, ExecutionState, Step
 from api.schemas.cubes import CubeKind, CubeRef
 from cubes.contract import load_contract
 from tests.hospital import FNA, Hospital
+from tests.watching import found, groups_of, processes
 
 ROOT: Final = Path(__file__).parents[2]
+RUN: Final = uuid4().hex[:8]
+"""Part of each program's name: the same test may run a second time on this host."""
 pytestmark = pytest.mark.slow
 
 # What the reference programs do, after they have said that they run and waited for a file of the host's to go away.
@@ -36,20 +38,6 @@ pathlib.Path({started!r}).unlink()
 """
 
 
-def _pids(mark: str) -> list[int]:
-    """Processes whose command line names something."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if mark.encode() in command:
-                found.append(int(entry.name))
-    return found
-
-
 def _until(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + 60
     while not condition():
@@ -57,9 +45,13 @@ def _until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def _mark(program: str) -> str:
+    return f"slow_{RUN}_{program}"
+
+
 def _slow(here: Hospital, source: Path, program: str, kind: CubeKind, *, reads: str, writes: str) -> CubeRef:
     """A copy of a reference cube that waits, under a program name of its own, while `hold` is among what it reads."""
-    mark = f"slow_{program}"
+    mark = _mark(program)
     files = {path.name: path.read_text() for path in source.glob("*.py")}
     files["container_config.yaml"] = (source / "container_config.yaml").read_text().replace(program, mark)
     wait = WAIT.format(started=f"{writes}/started", hold=f"{reads}/hold")
@@ -76,15 +68,15 @@ def _killed_in_the_middle(here: Hospital, kind: str, mark: str) -> None:
     """Start an agent's job in a process of its own, and end that process while the step runs."""
     agent = subprocess.Popen([sys.executable, "-m", "tests.faults.dying_agent", str(here.folder), kind], cwd=ROOT)
     attempts = here.site.home.path / "attempts"
-    _until(lambda: agent.poll() is not None or list(attempts.glob("*/*/started")), "the step's first line")
+    _until(lambda: agent.poll() is not None or found(attempts, "*/*/started"), "the step's first line")
     assert agent.poll() is None, "the agent ended before the step began"
-    assert _pids(mark)
+    assert processes(mark)
     agent.send_signal(signal.SIGKILL)
-    agent.wait(30)
-    _until(lambda: not _pids(mark), "the step's end")
+    agent.wait()
+    _until(lambda: not processes(mark), "the step's end")
     assert str(here.folder) not in Path("/proc/self/mounts").read_text()
     sweep()
-    assert [path for path in CGROUPS.rglob(f"assay-{agent.pid}-*") if path.is_dir()] == []
+    assert groups_of(agent.pid) == []
 
 
 def _lost(here: Hospital) -> None:
@@ -104,7 +96,7 @@ class TestPrepare:
         here._refs["preparator"] = slow
         here.offer()
         (here.raw / "data" / "hold").write_text("")
-        _killed_in_the_middle(here, "prepare", "slow_prepare.py")
+        _killed_in_the_middle(here, "prepare", _mark("prepare.py"))
         _lost(here)
         with here.site.store.write() as session:
             find_dataset(session, "d1").state = DatasetState.FAILED
@@ -116,14 +108,15 @@ class TestPrepare:
         assert list(here.site.home.folder("attempts").glob("*/")) == []
 
 
-HANGING: Final = """
+HANGING_PROGRAM: Final = f"hanging_{RUN}.py"
+HANGING: Final = f"""
 container_type: Folder
 tasks:
   infer:
-    run_args: {command: python3 hanging_model.py}
+    run_args: {{command: python3 {HANGING_PROGRAM}}}
     deadline_s: 5
-    input_volumes: {data_path: {mount_path: /data, type: directory}}
-    output_volumes: {output_path: {mount_path: /predictions, type: directory}}
+    input_volumes: {{data_path: {{mount_path: /data, type: directory}}}}
+    output_volumes: {{output_path: {{mount_path: /predictions, type: directory}}}}
 """
 HANG: Final = "import pathlib, time; pathlib.Path('/predictions/started').write_text(''); time.sleep(3600)"
 
@@ -133,8 +126,8 @@ class TestInfer:
 
     @pytest.fixture
     def killed(self, registered: Hospital) -> Hospital:
-        registered.offer(registered.program(CubeKind.MODEL, HANGING, hanging_model_py=HANG))
-        _killed_in_the_middle(registered, "evaluate", "hanging_model.py")
+        registered.offer(registered.program(CubeKind.MODEL, HANGING, **{HANGING_PROGRAM: HANG}))
+        _killed_in_the_middle(registered, "evaluate", HANGING_PROGRAM)
         with registered.site.store.read() as session:
             assert [each.state for each in list_executions(session)] == [ExecutionState.RUNNING]
         assert len(list(registered.site.home.folder("attempts").glob("*/"))) == 1
@@ -164,7 +157,7 @@ class TestEvaluate:
         )  # fmt: skip
         model = registered.model(registered.program_text + "\nopen('/predictions/hold', 'w').write('')\n")
         registered.offer(model, metrics_cube=metrics)
-        _killed_in_the_middle(registered, "evaluate", "slow_evaluate.py")
+        _killed_in_the_middle(registered, "evaluate", _mark("evaluate.py"))
         with registered.site.store.read() as session:
             (execution,) = list_executions(session)
             assert (execution.step, execution.state) == (Step.EVALUATE, ExecutionState.RUNNING)

@@ -10,10 +10,12 @@ from agents.errors import ConflictError
 from agents.store.tables import DatasetState, GateState, JobState
 from api.schemas.border import ErrorClass, ExecutionEvent, ExecutionState, PayloadKind
 from api.schemas.cubes import CubeKind
-from tests.faults.test_kill import HANGING, _pids
+from tests.faults.test_kill import HANGING, HANGING_PROGRAM, RUN
 from tests.flows.agency import Agency
+from tests.watching import found, processes
 
 BY = "cancelled by Operator <op@north.example>"
+PATIENT = f"patient_{RUN}.py"
 HANG = "import pathlib, time; pathlib.Path('/predictions/began').write_text(''); time.sleep(3600)"
 
 
@@ -27,20 +29,20 @@ def registered(north: Agency) -> Agency:
 class TestRunning:
     def test_the_step_is_ended_and_nothing_stays(self, registered: Agency, until: Callable[..., None]) -> None:
         here = registered.here
-        patient = HANGING.replace("deadline_s: 5", "deadline_s: 600").replace("hanging_model.py", "patient_model.py")
-        here.offer(here.program(CubeKind.MODEL, patient, patient_model_py=HANG))
+        patient = HANGING.replace("deadline_s: 5", "deadline_s: 600").replace(HANGING_PROGRAM, PATIENT)
+        here.offer(here.program(CubeKind.MODEL, patient, **{PATIENT: HANG}))
         job = registered.evaluate(1, name="d1")
         registered.decide(registered.gate(job))
         attempts = here.site.home.path / "attempts"
-        until(lambda: list(attempts.glob("*/*/began")), "the model to begin")
-        assert _pids("patient_model.py")
+        until(lambda: found(attempts, "*/*/began"), "the model to begin")
+        assert processes(PATIENT)
 
         done = registered.type("job", "cancel", job.id[:8], "--json")
 
         assert done.returncode == 0, done.stderr
         assert (json.loads(done.stdout)["state"], json.loads(done.stdout)["message"]) == ("cancelled", BY)
         assert registered.state(job) == "CANCELLED"
-        until(lambda: not _pids("patient_model.py"), "the step's end")
+        until(lambda: not processes(PATIENT), "the step's end")
         until(lambda: [path for path in attempts.iterdir() if path.is_dir()] == [], "its folder to go")
         ended = registered.executions("d1")["model-1"]
         assert (ended.state, ended.error_class, ended.message) == (ExecutionState.FAILED, ErrorClass.CANCELLED, BY)

@@ -15,6 +15,7 @@ from api.schemas.benchmarks import Verdict
 from api.schemas.border import ErrorClass, ExecutionEvent, ExecutionState, PayloadKind, Step
 from api.schemas.cubes import CubeRef
 from tests.flows.agency import Agency
+from tests.watching import found
 
 WAITING = """
 import pathlib, time
@@ -180,7 +181,7 @@ class TestWidth:
         attempts = here.site.home.path / "attempts"
 
         def running() -> dict[str, Path]:
-            return {path.parents[1].name.split("-on-")[0]: path.parent for path in attempts.glob("*/*/began")}
+            return {path.parents[1].name.split("-on-")[0]: path.parent for path in found(attempts, "*/*/began")}
 
         for ended in range(5):
             expected = set(wanted[ended : ended + 2])
@@ -211,7 +212,7 @@ class TestAway:
         attempts = here.site.home.path / "attempts"
 
         def waits() -> list[Path]:
-            return list(attempts.glob("model-2-*/*/began"))
+            return found(attempts, "model-2-*/*/began")
 
         until(lambda: waits() and registered.scores("d1", ScoreState.NEW), "the second model to wait")
         before = registered.steps()

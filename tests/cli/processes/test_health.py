@@ -29,7 +29,7 @@ def address(state: dict[str, bool]) -> Iterator[str]:
 
 def ask(url: str) -> tuple[int, dict[str, bool]]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
@@ -75,7 +75,7 @@ class TestServer:
     def test_takes_no_other_method(self, address: str) -> None:
         request = urllib.request.Request(address + LIVE, method="POST", data=b"x")
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=60)
         assert refused.value.code == 501
         refused.value.close()
 

@@ -1,13 +1,10 @@
 """The registry's whole process, as `assay registry start` runs it: nothing of its Prefect server is open, and reviews go on."""
 
 import json
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from api.client import RegistryClient, RegistryError
 from api.core.settings import RegistrySettings
 from api.schemas.benchmarks import BenchmarkCreate, DecisionCreate, GateState, Verdict
 from api.schemas.people import OrganizationCreate
+from cli.demo.federation import free_port
 from cli.files import read_mapping
 from flows.server.databases import drop_prefect_database
 from flows.server.ledger import Ledger
@@ -39,20 +37,13 @@ class Running:
     settings: RegistrySettings
 
 
-def _free_port() -> int:
-    """Below those that the system hands out by itself: minutes may pass until it is listened at."""
-    while True:
-        with suppress(OSError), socket.create_server(("127.0.0.1", random.randint(20_000, 32_000))) as listener:
-            return int(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def running(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Running]:
     data = tmp_path_factory.mktemp("process") / "registry"
     settings = RegistrySettings(data=data)
     host = OrganizationCreate(name="host", title="The host")
     token = initialise(settings, organization=host, email="root@host.example", name="Root")
-    port, prefect_port = _free_port(), _free_port()
+    port, prefect_port = free_port(), free_port()
     command = [
         *(sys.executable, "-c", "from cli.main import main; main()", "registry", "start", "--data", str(data)),
         *("--port", str(port), "--prefect-port", str(prefect_port)),
