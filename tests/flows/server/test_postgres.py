@@ -54,6 +54,10 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class TestStart:
     def test_both_drivers_reach_a_database_by_its_url(self, postgres: EmbeddedPostgres) -> None:
         postgres.create_database("reached")
@@ -145,7 +149,7 @@ class TestOwnerDies:
         assert not _lives(pid)
 
     def test_a_number_that_is_another_programs_now(
-        self, owner: Callable[..., subprocess.Popen[str]], tmp_path: Path
+        self, owner: Callable[..., subprocess.Popen[str]], tmp_path: Path, until: Callable[..., None]
     ) -> None:
         process = owner("time.sleep(600)")
         assert process.stdout is not None
@@ -154,9 +158,10 @@ class TestOwnerDies:
         process.communicate()
         lock_file = tmp_path / "pg" / "data" / "postmaster.pid"
         stale = lock_file.read_text().replace(str(pid), str(os.getpid()), 1)
+        own = [pid, *_children(pid)]
         os.kill(pid, signal.SIGKILL)
-        while _lives(pid):
-            pass
+        # Its children notice by themselves; a new server does not start while one of them has the shared memory.
+        until(lambda: not any(map(_lives, own)), "all of its processes to end")
         lock_file.write_text(stale)
         with EmbeddedPostgres(tmp_path / "pg") as server:
             assert server.pid not in {None, os.getpid(), pid}
