@@ -24,7 +24,7 @@ from cubes.digests import digest_of, short
 
 _FULL_BYTES: Final = 4 * MIB
 """A disk with less than this is full, whatever the cube said of it."""
-_OPTIONAL: Final = frozenset({"parameters_file", "additional_files", "metadata_path"})
+_OPTIONAL: Final = frozenset({"parameters_file", "additional_files", "model_files", "metadata_path"})
 
 
 @dataclass(frozen=True, slots=True)

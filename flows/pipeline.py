@@ -34,8 +34,10 @@ from flows.sealing import step
 from flows.watching import watching
 
 PARTS = {"data": "data_path", "labels": "labels_path", "metadata": "metadata_path"}
-_INFERS = {False: (TaskName.INFER, "output_path"), True: (TaskName.RUN_SCRIPT, "results_path")}
-"""A model of files alone is run by a script: whether it is one decides the task and its output."""
+_RESULTS = {TaskName.INFER: "output_path", TaskName.EVALUATE: "output_path", TaskName.RUN_SCRIPT: "results_path"}
+"""A task to where it writes."""
+_SCORED = {TaskName.EVALUATE: ("predictions", "labels"), TaskName.RUN_SCRIPT: ("data_path", "labels_path")}
+"""A task that scores to its names for predictions and labels."""
 
 
 def _nothing() -> None:
@@ -188,11 +190,11 @@ async def infer(
     """
     site = current_site()
     bundle = await make_ready(site, cube)
-    name, volume = _INFERS[TaskName.RUN_SCRIPT in bundle.contract.tasks]
+    task = _task_of(bundle, TaskName.INFER)
     inputs = {"data_path": prepared.parts["data"]}
-    outputs = await run_step(site, bundle, name, inputs, label, begun=begun, listener=watching(site, waits))
+    outputs = await run_step(site, bundle, task, inputs, label, begun=begun, listener=watching(site, waits))
     try:
-        outputs.keep(volume, folder / "predictions")
+        outputs.keep(_RESULTS[task], folder / "predictions")
     finally:
         outputs.discard()
     manifest = await asyncio.to_thread(build_manifest, {"data": folder / "predictions"})
@@ -220,11 +222,12 @@ async def evaluate(
     """
     site = current_site()
     bundle = await make_ready(site, cube)
-    inputs = {"predictions": predictions, "labels": prepared.parts["labels"]}
+    task = _task_of(bundle, TaskName.EVALUATE)
+    inputs = dict(zip(_SCORED[task], (predictions, prepared.parts["labels"]), strict=True))
     listener = watching(site, waits)
-    outputs = await run_step(site, bundle, TaskName.EVALUATE, inputs, label, begun=begun, listener=listener)
+    outputs = await run_step(site, bundle, task, inputs, label, begun=begun, listener=listener)
     try:
-        report = outputs.volumes["output_path"]
+        report = outputs.volumes[_RESULTS[task]]
         metrics = read_metrics(report, schemas)
         keep_more(folder, read_more(report, schemas))
         if "local_outputs_path" in outputs.volumes:
@@ -234,6 +237,15 @@ async def evaluate(
     finally:
         outputs.discard()
     return metrics
+
+
+def _task_of(bundle: CubeBundle, task: TaskName) -> TaskName:
+    """The task that a cube has for a step: its own, or a script's only one. A script that reads labels scores, no other does."""
+    tasks = bundle.contract.tasks
+    if task in tasks or TaskName.RUN_SCRIPT not in tasks:
+        return task
+    scores = "labels_path" in tasks[TaskName.RUN_SCRIPT].input_volumes
+    return TaskName.RUN_SCRIPT if scores == (task == TaskName.EVALUATE) else task
 
 
 def predictions_are_whole(folder: Path) -> bool:

@@ -173,7 +173,10 @@ def _kind(folder: Path, kind: str | None) -> str:
 
     found = load_contract(folder).kind()
     if kind not in {None, found}:
-        raise InvalidInputError(f"the tasks of {str(folder)!r} make it a {found!r}, not a {kind!r}: correct --kind")
+        raise InvalidInputError(
+            f"the tasks of {str(folder)!r} make it a {found!r}, not a {kind!r}: correct --kind. A script that reads labels is"
+            " a metrics cube: no model sees them"
+        )
     return found
 
 

@@ -116,7 +116,10 @@ def _with_script(client: "RegistryClient", script: str, files: Path, name: str) 
 
     found = find(client.cubes, "cube", script)
     if found.kind != CubeKind.SCRIPT:
-        raise InvalidInputError(f"the cube {found.name!r} is a {found.kind.value!r}, not a 'script'")
+        raise InvalidInputError(
+            f"the cube {found.name!r} is a {found.kind.value!r}, not a 'script': name one whose only task is run_script,"
+            " without labels_path"
+        )
     with scratch() as space:
         pack = space / "pack.tar"
         client.blobs.download(found.pack_digest, pack)

@@ -49,6 +49,9 @@ tasks:
 """
 
 
+LABELS = "      labels_path: {mount_path: /labels, type: directory}\n      model_files:"
+
+
 class TestParse:
     def test_a_command_is_split_as_a_shell_does(self) -> None:
         command = parse_contract(yaml.safe_dump(MODEL)).tasks[TaskName.INFER].run_args.command
@@ -137,12 +140,12 @@ class TestRefuse:
     def test_run_script_alone_is_a_script(self) -> None:
         assert parse_contract(SCRIPT).kind() == "script"
 
-    def test_a_script_that_asks_for_labels_is_told_why_not(self) -> None:
-        text = SCRIPT.replace(
-            "      model_files:", "      labels_path: {mount_path: /labels, type: directory}\n      model_files:"
-        )
-        with pytest.raises(ContractError, match="would score itself"):
-            parse_contract(text).kind()
+    def test_a_script_that_reads_labels_scores(self) -> None:
+        assert parse_contract(SCRIPT.replace("      model_files:", LABELS)).kind() == "metrics"
+
+    def test_labels_that_lie_with_the_data_are_no_labels_of_a_script(self) -> None:
+        with_data = LABELS.replace("mount_path: /labels", "mount_path: /data")
+        assert parse_contract(SCRIPT.replace("      model_files:", with_data)).kind() == "script"
 
     def test_a_folder_without_a_contract(self, tmp_path: Path) -> None:
         with pytest.raises(ContractError, match="at its root"):

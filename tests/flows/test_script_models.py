@@ -40,6 +40,29 @@ with open("/data/cases.csv", newline="") as cases, open("/results/predictions.cs
 """
 
 
+SCORES = """
+container_type: Folder
+tasks:
+  run_script:
+    run_args: {command: python3 run.py}
+    resources: {cpu: 1, memory: 128Mi}
+    deadline_s: 60
+    input_volumes:
+      data_path: {mount_path: /predictions, type: directory}
+      labels_path: {mount_path: /labels, type: directory}
+      model_files: {mount_path: /model_files, type: directory}
+    output_volumes:
+      results_path: {mount_path: /results, type: directory}
+"""
+SCORE = """
+import csv, json
+truth = {row["case_id"]: row["malignant"] for row in csv.DictReader(open("/labels/labels.csv", newline=""))}
+said = {row["case_id"]: float(row["probability"]) for row in csv.DictReader(open("/predictions/predictions.csv", newline=""))}
+right = sum((said[case] > json.load(open("/model_files/cut.json"))) == bool(int(value)) for case, value in truth.items())
+json.dump({name: right / len(truth) for name in NAMES}, open("/results/metrics.yaml", "w"))
+"""
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     """Three models: two of other files under the same script, one whose files are not what the script expects."""
@@ -61,10 +84,12 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
         yield here
 
 
-def _with_files(here: Hospital, script: CubeRef, number: int, weights: dict[str, float]) -> CubeRef:
-    folder, archive = here.folder / f"weights-{number}", here.folder / f"weights-{number}.tar"
+def _with_files(
+    here: Hospital, script: CubeRef, number: int, content: dict[str, float] | float, name: str = "weights.json"
+) -> CubeRef:
+    folder, archive = here.folder / f"files-{number}", here.folder / f"files-{number}.tar"
     folder.mkdir()
-    (folder / "weights.json").write_text(json.dumps(weights))
+    (folder / name).write_text(json.dumps(content))
     pack_folder(folder, archive)
     return script.model_copy(update={"additional_files_digest": here.registry.add_blob(archive)})
 
@@ -94,3 +119,40 @@ class TestEvaluate:
         digest = here.site.work().benchmarks[0].models[0].cube.additional_files_digest
         kept: Path = here.site.home.path / "cubes" / str(digest).removeprefix("sha256:") / "content" / "weights.json"
         assert json.loads(kept.read_text()) == {"slope": 1 / 30, "offset": 0}
+
+
+class TestScore:
+    """A script that reads labels, in the metrics cube's place and in a model's."""
+
+    def test_it_scores_what_models_predicted_and_nothing_runs_again(self, here: Hospital) -> None:
+        names = [metric.name for metric in here.site.work().benchmarks[0].metrics]
+        script = here.program(CubeKind.METRICS, SCORES, run_py=SCORE.replace("NAMES", repr(names)))
+        scorer = _with_files(here, script, 10, 0.5, "cut.json")
+        before = _predicted(here)
+        here.offer(*_models(here), metrics_cube=scorer)
+        here.evaluate(1, 2)
+        with here.site.store.read() as session:
+            scores = [s for s in session.exec(select(Score)) if s.metrics_digest == scorer.pack_digest]
+        assert {score.model_id for score in scores} == {1, 2}
+        first, second = sorted(scores, key=lambda score: score.model_id)
+        assert first.metrics["auroc"] > 0.6
+        assert second.metrics["auroc"] == pytest.approx(1 - first.metrics["auroc"])
+        assert _predicted(here) == before
+
+    def test_in_a_models_place_it_does_not_run(self, here: Hospital) -> None:
+        cheat = here.program(CubeKind.MODEL, SCORES, run_py="raise SystemExit('ran')")
+        here.offer(*_models(here), _with_files(here, cheat, 11, 0, "cut.json"))
+        here.evaluate(4)
+        (row,) = [row for row in _executions(here) if row.model_id == 4]
+        assert row.error_class == ErrorClass.CUBE_UNAVAILABLE
+        assert "no task 'infer': it was registered as another kind" in row.message
+
+
+def _models(here: Hospital) -> list[CubeRef]:
+    return [model.cube for model in here.site.work().benchmarks[0].models][:3]
+
+
+def _predicted(here: Hospital) -> dict[str, int]:
+    """When predictions were made."""
+    found = (here.site.home.path / "executions").glob("*/predictions.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in found}

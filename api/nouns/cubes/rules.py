@@ -43,7 +43,7 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
     if contract.kind() != new.kind and not _is_script_with_files(contract, new):
         raise InvalidInputError(
             f"kind: the contract inside is that of a {contract.kind()!r}, not of a {new.kind.value!r}.",
-            "Say the kind that it is, or upload the right pack.",
+            "Say the kind that it is, or upload the right pack. A script that reads labels is a metrics cube.",
         )
     refusal = contract.container_type.unsupported or contract.unpinned
     if refusal is not None:
