@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -22,6 +23,9 @@ _TIMEOUT_S: Final = 60.0
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _KINDS: Final = {"model", "dataset"}
+_NO_HEAD: Final = frozenset({400, 403, 405, 501})
+"""What hubs and the proxies in front of them answer to a HEAD that they do not serve."""
+_MOST_REDIRECTS: Final = 5
 _rule: ContextVar[Callable[[httpx2.Request], None]] = ContextVar("rule")
 
 
@@ -72,7 +76,7 @@ def parse_file(url: str) -> HubFile:
 
 
 def ask(url: str, token: str | None, rule: Callable[[httpx2.Request], None]) -> HubMetadata:
-    """Ask for the metadata behind a URL of `HubFile.url`.
+    """Ask for the metadata behind a URL of `HubFile.url`; a hub that does not let itself be asked is read for one byte.
 
     Args:
         url: the file's.
@@ -85,6 +89,19 @@ def ask(url: str, token: str | None, rule: Callable[[httpx2.Request], None]) -> 
     """
     before = _rule.set(rule)
     try:
+        return _ask_for_headers(url, token)
+    except httpx2.HTTPStatusError as error:
+        if error.response.status_code not in _NO_HEAD:
+            raise
+    except httpx2.RemoteProtocolError:  # hung up instead of saying that it does not answer HEAD
+        pass
+    finally:
+        _rule.reset(before)
+    return _read_one_byte(url, token, rule)
+
+
+def _ask_for_headers(url: str, token: str | None) -> HubMetadata:
+    try:
         # The library's own name for its user lists the packages of this machine.
         found = get_hf_file_metadata(
             url, token=False if token is None else token, timeout=_TIMEOUT_S, headers={"user-agent": "assay"}
@@ -92,13 +109,44 @@ def ask(url: str, token: str | None, rule: Callable[[httpx2.Request], None]) -> 
     except HfHubHTTPError as error:
         error.response.raise_for_status()  # says the same, as every other client does
         raise
-    finally:
-        _rule.reset(before)
-    commit, tag = found.commit_hash or "", found.etag or ""
+    return _metadata(found.commit_hash, found.size, found.etag)
+
+
+def _read_one_byte(url: str, token: str | None, rule: Callable[[httpx2.Request], None]) -> HubMetadata:
+    """The same headers, of a GET. As with HEAD, what leads elsewhere is not followed: what is said there is not the hub's."""
+    headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity", "User-Agent": "assay"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    with httpx2.Client(event_hooks={"request": [rule]}, timeout=_TIMEOUT_S, trust_env=False) as client:
+        for _ in range(_MOST_REDIRECTS):
+            with client.stream("GET", url, headers=headers) as answer:
+                onwards = answer.headers.get("location", "")
+                if answer.is_redirect and not urlsplit(onwards).netloc:
+                    url = str(answer.url.join(onwards))
+                    continue
+                if not answer.is_redirect:
+                    answer.raise_for_status()
+                return _said(answer)
+    raise httpx2.TooManyRedirects(f"more than {_MOST_REDIRECTS} redirects", request=answer.request)
+
+
+def _said(answer: httpx2.Response) -> HubMetadata:
+    of, length = answer.headers.get("content-range", "").rpartition("/")[2], answer.headers.get("content-length", "")
+    here = "" if answer.is_redirect else of if answer.status_code == httpx2.codes.PARTIAL_CONTENT else length
+    size = answer.headers.get("x-linked-size", here)
+    tag = answer.headers.get("x-linked-etag") or answer.headers.get("etag", "")
+    return _metadata(
+        answer.headers.get("x-repo-commit"),
+        int(size) if size.isdigit() else None,
+        tag.removeprefix("W/").strip('"'),
+    )
+
+
+def _metadata(commit: str | None, size: int | None, tag: str | None) -> HubMetadata:
     return HubMetadata(
-        commit if _COMMIT.fullmatch(commit) else None,
-        found.size,
-        f"sha256:{tag}" if _SHA256.fullmatch(tag) else None,
+        commit if commit is not None and _COMMIT.fullmatch(commit) else None,
+        size,
+        f"sha256:{tag}" if tag is not None and _SHA256.fullmatch(tag) else None,
     )
 
 

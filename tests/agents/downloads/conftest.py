@@ -28,6 +28,8 @@ class Server:
     said: dict[str, dict[str, str]] = field(default_factory=dict)
     """Headers of what is asked for before it is read."""
     heads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    refuses_head: int | None = None
+    """Answered to every HEAD; zero hangs up instead."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -39,33 +41,44 @@ class _Handler(BaseHTTPRequestHandler):
         if state.failures:
             self._answer(state.failures.pop(0), b"", {})
         elif self.path in state.redirects:
-            self._answer(302, b"", {"Location": state.redirects[self.path]})
+            self._answer(302, b"", {"Location": state.redirects[self.path], **state.said.get(self.path, {})})
         elif self.path not in state.files:
             self._answer(404, b"", {})
         else:
-            self._send(state.files[self.path], int(wanted[6:-1]) if wanted and state.ranges else None)
+            self._send(state.files[self.path], wanted.removeprefix("bytes=") if state.ranges else "")
 
     def do_HEAD(self) -> None:
         state = self.server_state
         state.heads.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
+        if state.refuses_head is not None:
+            self._refuse(state.refuses_head)
+            return
         found = state.files.get(self.path)
         moved = state.redirects.get(self.path)
         status = state.failures.pop(0) if state.failures else 302 if moved else 404 if found is None else 200
         length = {} if found is None else {"Content-Length": str(len(found))}
         self._answer(status, b"", length | ({"Location": moved} if moved else {}) | state.said.get(self.path, {}))
 
-    def _send(self, content: bytes, start: int | None) -> None:
-        if start is None:
-            self._answer(200, content, {})
+    def _refuse(self, status: int) -> None:
+        self.close_connection = True
+        if status:
+            self._answer(status, b"", {})
+
+    def _send(self, content: bytes, span: str) -> None:
+        said = self.server_state.said.get(self.path, {})
+        first, _, last = span.partition("-")
+        start, end = int(first or 0), min(int(last or len(content)), len(content) - 1)
+        if not span:
+            self._answer(200, content, said)
         elif start >= len(content):
-            self._answer(416, b"", {})
+            self._answer(416, b"", said)
         else:
-            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self._answer(206, content[start:], {"Content-Range": span})
+            piece = content[start : end + 1]
+            self._answer(206, piece, {**said, "Content-Range": f"bytes {start}-{end}/{len(content)}"})
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
+        for key, value in {**headers, "Content-Length": headers.get("Content-Length", str(len(body)))}.items():
             self.send_header(key, value)
         self.end_headers()
         breaks = self.server_state.breaks_after

@@ -172,6 +172,78 @@ class TestLeadOn:
             hub.look(URL)
 
 
+@pytest.mark.parametrize("refusal", [400, 403, 405, 501, 0])
+class TestNoHead:
+    """A hub, or a proxy before it, that answers HEAD with a refusal or hangs up is read for one byte instead."""
+
+    def test_it_is_pinned_weighed_and_read(self, downloads: Make, hub: Any, refusal: int) -> None:
+        hub.refuses_head = refusal
+        assert downloads(hub_endpoint=hub.url, token="a-token").get(URL, DIGEST).read_bytes() == CONTENT
+        assert [path for path, _ in hub.heads] == [PLACE]
+        assert hub.asked == [(PLACE, "bytes=0-0", "Bearer a-token"), (PINNED, "", "Bearer a-token")]
+
+    def test_one_that_is_too_large_or_another_is_refused_after_one_byte(
+        self, downloads: Make, hub: Any, refusal: int
+    ) -> None:
+        hub.refuses_head = refusal
+        with pytest.raises(DownloadRefusedError, match=r"raise downloads\.file_gib"):
+            downloads(hub_endpoint=hub.url, file_gib=1000 / GIB).get(URL, DIGEST)
+        hub.said[PLACE]["X-Linked-Etag"] = f'"{"c" * 64}"'
+        with pytest.raises(DownloadTamperedError):
+            downloads(hub_endpoint=hub.url).get(URL, DIGEST)
+        assert {wanted for _, wanted, _ in hub.asked} == {"bytes=0-0"}
+
+
+class TestNoHeadAndMore:
+    @pytest.fixture
+    def stubborn(self, hub: Any) -> Any:
+        hub.refuses_head = 405
+        return hub
+
+    def test_nor_ranges(self, downloads: Make, stubborn: Any) -> None:
+        stubborn.ranges = False
+        assert downloads(hub_endpoint=stubborn.url).get(URL, DIGEST).read_bytes() == CONTENT
+
+    def test_it_goes_on_where_it_broke_off(self, downloads: Make, stubborn: Any) -> None:
+        stubborn.breaks_after = [1, 1000]  # the byte that is asked for, then the file
+        assert downloads(hub_endpoint=stubborn.url).get(URL, DIGEST).read_bytes() == CONTENT
+        assert [wanted for _, wanted, _ in stubborn.asked] == ["bytes=0-0", "", "bytes=1000-"]
+
+    def test_what_is_not_there(self, downloads: Make, stubborn: Any) -> None:
+        stubborn.files.clear()
+        with pytest.raises(DownloadFailedError, match="answered 404"):
+            downloads(hub_endpoint=stubborn.url).get(URL, DIGEST)
+
+    def test_one_that_may_not_be_read_is_no_hub_without_head(self, downloads: Make, stubborn: Any) -> None:
+        stubborn.failures = [403] * 10
+        with pytest.raises(DownloadFailedError, match="answered 403"):
+            downloads(hub_endpoint=stubborn.url).get(URL, DIGEST)
+
+    def test_the_token_does_not_follow_to_where_the_bytes_lie(self, downloads: Make, stubborn: Any) -> None:
+        elsewhere = stubborn.url.replace("127.0.0.1", "localhost") + "/weights"
+        stubborn.redirects = {PLACE: elsewhere, PINNED: elsewhere}
+        stubborn.files["/weights"] = CONTENT
+        stubborn.said[PLACE]["X-Linked-Size"] = str(len(CONTENT))
+        assert downloads(hub_endpoint=stubborn.url, token="a-token").get(URL, DIGEST).read_bytes() == CONTENT
+        assert [(path, header) for path, _, header in stubborn.asked] == [
+            (PLACE, "Bearer a-token"),
+            (PINNED, "Bearer a-token"),
+            ("/weights", ""),
+        ]
+
+    def test_a_name_that_changed_at_the_same_hub(self, downloads: Make, stubborn: Any) -> None:
+        stubborn.redirects = {PLACE: "/renamed"}
+        stubborn.files["/renamed"] = CONTENT
+        stubborn.said["/renamed"] = {"X-Repo-Commit": COMMIT}
+        assert downloads(hub_endpoint=stubborn.url).get(URL, DIGEST).read_bytes() == CONTENT
+        assert [path for path, _, _ in stubborn.asked] == [PLACE, "/renamed", PINNED]
+
+    def test_one_that_leads_in_a_circle(self, downloads: Make, stubborn: Any) -> None:
+        stubborn.redirects = {PLACE: PLACE}
+        with pytest.raises(DownloadFailedError, match="redirects"):
+            downloads(hub_endpoint=stubborn.url).get(URL, DIGEST)
+
+
 _FETCH = """
 import sys
 from pathlib import Path
