@@ -15,7 +15,7 @@ from cubes.digests import Digest, digest_file
 
 _CHUNK: Final = 1 << 20
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
-"""Before a broken download goes on where it stopped."""
+"""Before a broken download goes on where it stopped; all over again once more has come."""
 
 
 class Blobs:
@@ -68,15 +68,18 @@ class Blobs:
             fresh.unlink(missing_ok=True)
 
     def _fetch(self, digest: Digest, file: IO[bytes]) -> Digest:
-        sha = hashlib.sha256()
-        for pause in (*_PAUSES_S, None):
+        """All of it, over as many connections as it takes while each gets further than the one before."""
+        sha, pauses, before = hashlib.sha256(), iter(_PAUSES_S), 0
+        while True:
             try:
                 return self._append(digest, file, sha)
             except Unreachable:
-                if pause is None or not file.tell():
+                if file.tell() > before:
+                    pauses, before = iter(_PAUSES_S), file.tell()
+                pause = next(pauses, None)
+                if pause is None or not before:
                     raise
                 time.sleep(pause)
-        raise AssertionError  # the last pause is None
 
     def _append(self, digest: Digest, file: IO[bytes], sha: "hashlib._Hash") -> Digest:
         """Read on from where the file ends; the digest of the whole."""
@@ -84,7 +87,7 @@ class Blobs:
         with self._transport.stream("GET", f"/v1/blobs/{digest}", headers=headers) as answer:
             if file.tell() and answer.status_code != HTTPStatus.PARTIAL_CONTENT:
                 raise WrongContent(f"the registry does not go on with {digest} where it stopped: fetch it again")
-            for piece in answer.iter_bytes(_CHUNK):
+            for piece in answer.iter_bytes():  # as they come: what a broken connection has brought is kept
                 if file.tell() + len(piece) > self._max_bytes:
                     raise too_large(digest, self._max_bytes)
                 sha.update(piece)
