@@ -30,6 +30,7 @@ from api.nouns.people.tables import User
 from api.nouns.tokens.rules import OF_PERSON
 from api.nouns.tokens.tables import Token
 from api.schemas.benchmarks import DecisionCreate, GateKind, GateState
+from api.schemas.common import address
 from api.schemas.people import Scope
 from api.schemas.sign_in import Answer, DeskError, GateCard, SignedIn, Standing, Vote, benchmark_tag, gate_tag
 
@@ -54,7 +55,7 @@ class RegistryPeople:
         with _told(), transaction(self._engine, write=False) as session:
             if password.startswith(_PREFIX):
                 principal = _person(sign_in(session, password))
-                if principal.user is None or principal.user.email != email.lower():
+                if principal.user is None or principal.user.email != address(email):
                     raise NotSignedInError("nobody is known by this address and token.", "Check both.")
                 return _signed_in(session, principal, f"{_TOKEN}:{principal.token_id}")
             user = proofs.by_password(session, email, password)

@@ -9,7 +9,8 @@ from sqlmodel import Session, col, select
 
 from agents.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError, NotSignedInError
 from agents.store.tables import Person, Role
-from api.storage import passwords
+from api.schemas.common import address
+from api.storage import passwords, subjects
 from api.storage.columns import now
 
 _PREFIX: Final = "assay_site_"
@@ -30,11 +31,11 @@ def add_person(
     Raises:
         ConflictError: somebody has that address already.
     """
-    if session.exec(select(Person).where(Person.email == email)).first() is not None:
+    if session.exec(select(Person).where(Person.email == address(email))).first() is not None:
         raise ConflictError(f"{email!r} is known at this site already: renew the token with `assay agent people renew`")
     secret = _secret()
     person = Person(
-        email=email,
+        email=address(email),
         name=name,
         role=role,
         token_hash=_hash(secret),
@@ -71,7 +72,7 @@ def revoke(session: Session, email: str) -> None:
 
 
 def find_person(session: Session, email: str) -> Person:
-    person = session.exec(select(Person).where(Person.email == email)).first()
+    person = session.exec(select(Person).where(Person.email == address(email))).first()
     if person is None:
         raise NotFoundError(f"nobody at this site has the address {email!r}: see `assay agent people`")
     return person
@@ -119,7 +120,7 @@ def by_password(session: Session, email: str, password: str) -> Person:
     Raises:
         NotSignedInError: not both right; how long it takes does not say which.
     """
-    person = session.exec(select(Person).where(Person.email == email)).first()
+    person = session.exec(select(Person).where(Person.email == address(email))).first()
     if password.startswith(_PREFIX):
         found = sign_in(session, password)
         right = person is not None and found.id == person.id
@@ -137,14 +138,9 @@ def by_subject(session: Session, issuer: str, subject: str, email: str) -> Perso
     Raises:
         NotSignedInError: nobody of this site.
     """
-    bound = f"{issuer}|{subject}"
-    person = session.exec(select(Person).where(Person.oidc_subject == bound)).first()
+    person = subjects.by_subject(session, Person, issuer=issuer, subject=subject, email=email)
     if person is None:
-        person = session.exec(select(Person).where(Person.email == email.lower())).first()
-        if person is None or person.oidc_subject is not None:
-            raise NotSignedInError(f"{email!r} is not known at this site: ask an administrator of the site")
-        person.oidc_subject = bound
-        session.add(person)
+        raise NotSignedInError(f"{email!r} is not known at this site: ask an administrator of the site")
     if person.revoked_at is not None:
         raise NotSignedInError(f"the access of {person.email!r} was revoked: ask an administrator of the site")
     return person

@@ -37,6 +37,11 @@ Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,190}$", to_lower=True)]
 
 
+def address(email: str) -> str:
+    """An e-mail address as it is kept and looked up, everywhere: how somebody spelled it does not make them another person."""
+    return email.strip().lower()
+
+
 def _number(value: Any) -> Any:
     return untag_non_finite(value)
 

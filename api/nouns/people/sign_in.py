@@ -9,7 +9,8 @@ from api.access.acting import Act
 from api.core.errors import InvalidInputError, NotPermittedError, NotSignedInError
 from api.nouns.people.tables import User
 from api.nouns.tokens.rules import OF_PERSON
-from api.storage import passwords
+from api.schemas.common import address
+from api.storage import passwords, subjects
 
 _ASK: Final = "Ask a platform administrator."
 
@@ -41,7 +42,7 @@ def by_password(session: Session, email: str, password: str) -> User:
     Raises:
         NotSignedInError: not both right; how long it takes does not say which.
     """
-    user = session.exec(select(User).where(User.email == email.lower())).first()
+    user = session.exec(select(User).where(User.email == address(email))).first()
     right = passwords.fits(password, None if user is None or not user.active else user.password_hash)
     if user is None or not right:
         raise NotSignedInError("nobody is known by this address and password.", _ASK)
@@ -54,14 +55,9 @@ def by_subject(session: Session, issuer: str, subject: str, email: str) -> User:
     Raises:
         NotSignedInError: nobody who is known here.
     """
-    bound = f"{issuer}|{subject}"
-    user = session.exec(select(User).where(User.oidc_subject == bound)).first()
+    user = subjects.by_subject(session, User, issuer=issuer, subject=subject, email=email)
     if user is None:
-        user = session.exec(select(User).where(User.email == email.lower())).first()
-        if user is None or user.oidc_subject is not None:
-            raise NotSignedInError(f"{email!r} has no account at this registry.", _ASK)
-        user.oidc_subject = bound
-        session.add(user)
+        raise NotSignedInError(f"{email!r} has no account at this registry.", _ASK)
     if not user.active:
         raise NotSignedInError(f"{user.email!r} is no longer active.", _ASK)
     return user

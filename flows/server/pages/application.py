@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from api.schemas.common import address
 from api.schemas.sign_in import DeskError, GateCard, SignedIn, Standing
 from flows.server.deciding import Deciding, read_answer
 from flows.server.hosting import Receive, Scope, Send
@@ -100,19 +101,19 @@ class Pages:
     async def _sign_in(self, request: Request) -> Response:
         require_same_origin(request.scope)
         form = await self._form(request)
-        email, password = str(form.get("email", "")).strip().lower(), str(form.get("password", ""))
+        email, password = address(str(form.get("email", ""))), str(form.get("password", ""))
         next_page = _local(str(form.get("next", "/")))
-        ledger, address = self._identities.ledger, request.client.host if request.client else "?"
-        if not await asyncio.to_thread(ledger.may_try, email, address):
+        ledger, host = self._identities.ledger, request.client.host if request.client else "?"
+        if not await asyncio.to_thread(ledger.may_try, email, host):
             refused = Refused(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY)
         else:
             try:
                 who = await asyncio.to_thread(self._identities.people.by_password, email, password)
             except DeskError:
-                await asyncio.to_thread(ledger.note_failure, email, address)
+                await asyncio.to_thread(ledger.note_failure, email, host)
                 refused = Refused(HTTPStatus.UNAUTHORIZED, _NO)
             else:
-                await asyncio.to_thread(ledger.forget_failures, email, address)
+                await asyncio.to_thread(ledger.forget_failures, email, host)
                 return await self._signed_in(request, who, next_page)
         await self._note(refused, None, request.scope)
         return self._sign_in_form(request, next_page=next_page, email=email, refused=refused)
