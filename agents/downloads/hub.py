@@ -117,7 +117,7 @@ def _read_one_byte(url: str, token: str | None, rule: Callable[[httpx2.Request],
     headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity", "User-Agent": "assay"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    with httpx2.Client(event_hooks={"request": [rule]}, timeout=_TIMEOUT_S, trust_env=False) as client:
+    with httpx2.Client(event_hooks={"request": [rule]}, timeout=_TIMEOUT_S) as client:
         for _ in range(_MOST_REDIRECTS):
             with client.stream("GET", url, headers=headers) as answer:
                 onwards = answer.headers.get("location", "")
@@ -134,7 +134,7 @@ def _said(answer: httpx2.Response) -> HubMetadata:
     of, length = answer.headers.get("content-range", "").rpartition("/")[2], answer.headers.get("content-length", "")
     here = "" if answer.is_redirect else of if answer.status_code == httpx2.codes.PARTIAL_CONTENT else length
     size = answer.headers.get("x-linked-size", here)
-    tag = answer.headers.get("x-linked-etag") or answer.headers.get("etag", "")
+    tag = answer.headers.get("x-linked-etag") or answer.headers.get("etag") or ""
     return _metadata(
         answer.headers.get("x-repo-commit"),
         int(size) if size.isdigit() else None,

@@ -1,12 +1,20 @@
 """A file server on loopback that breaks off, lies and redirects, over real HTTP."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from agents.downloads.cache import Downloads
 from agents.downloads.schemes import all_schemes
@@ -89,17 +97,57 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@contextmanager
+def _serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
     state = Server()
     handler = type("Handler", (_Handler,), {"server_state": state})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        state.url = f"http://127.0.0.1:{listening.server_address[1]}"
+        if context is not None:
+            listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        state.url = f"http{'' if context is None else 's'}://127.0.0.1:{listening.server_address[1]}"
         serving = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         serving.start()
         yield state
         listening.shutdown()
         serving.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with _serving() as state:
+        yield state
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The same behind TLS, with a certificate that this process trusts."""
+    certificate = _certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with _serving(context) as state:
+        yield state
+
+
+def _certificate(folder: Path) -> Path:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "files")])
+    begin = datetime.now(UTC) - timedelta(hours=1)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=1))
+        .add_extension(host, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 @pytest.fixture

@@ -51,6 +51,20 @@ class TestResume:
         assert downloads().get(f"{server.url}/weights", DIGEST).read_bytes() == CONTENT
         assert [wanted for _, wanted, _ in server.asked] == ["", "bytes=1000-", "bytes=6000-"]
 
+    def test_over_https(self, downloads: Make, encrypted: Any) -> None:
+        encrypted.files["/weights"] = CONTENT
+        encrypted.breaks_after = [1000]
+        assert downloads().get(f"{encrypted.url}/weights", DIGEST).read_bytes() == CONTENT
+        assert [wanted for _, wanted, _ in encrypted.asked] == ["", "bytes=1000-"]
+
+    def test_not_with_a_certificate_that_nobody_vouches_for(
+        self, downloads: Make, encrypted: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(DownloadFailedError, match="CERTIFICATE_VERIFY_FAILED"):
+            downloads().get(f"{encrypted.url}/weights", DIGEST)
+        assert encrypted.asked == []
+
     def test_also_in_another_process(self, downloads: Make, server: Any) -> None:
         server.breaks_after = [1000] * 3
         with pytest.raises(DownloadFailedError, match=r"goes on there|try again"):

@@ -53,6 +53,14 @@ class TestGet:
         assert downloads(hub_endpoint=hub.url).get(URL, DIGEST).read_bytes() == CONTENT
         assert [wanted for _, wanted, _ in hub.asked] == ["", "bytes=1000-"]
 
+    @pytest.mark.parametrize("refusal", [None, 405])
+    def test_also_over_https(self, downloads: Make, encrypted: Any, refusal: int | None) -> None:
+        encrypted.refuses_head = refusal
+        encrypted.files["/org/model/resolve/main/w"] = CONTENT
+        encrypted.breaks_after = [1000] if refusal is None else [1, 1000]
+        assert downloads(hub_endpoint=encrypted.url).get("hf://org/model/w", DIGEST).read_bytes() == CONTENT
+        assert [wanted for _, wanted, _ in encrypted.asked][-2:] == ["", "bytes=1000-"]
+
     def test_a_hub_that_is_away_for_a_moment(self, downloads: Make, hub: Any) -> None:
         hub.failures = [503]
         assert downloads(hub_endpoint=hub.url).get(URL, DIGEST).read_bytes() == CONTENT
