@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import set_client_factory
 from structlog.testing import capture_logs
 
 from agents.downloads.cache import Downloads
 from agents.downloads.errors import DownloadFailedError, DownloadRefusedError, DownloadTamperedError
+from agents.downloads.hub import _client
 from agents.downloads.schemes import HubScheme
 from agents.downloads.settings import DownloadSettings
 from cubes.digests import digest_bytes
@@ -31,6 +33,15 @@ def hub(server: Any) -> Any:
     server.files |= {PLACE: CONTENT, PINNED: CONTENT}
     server.said[PLACE] = {"X-Repo-Commit": COMMIT}
     return server
+
+
+@pytest.fixture
+def fresh_client(encrypted: Any) -> Iterator[None]:
+    """The library keeps one client for all, which knows whom it trusts from its beginning."""
+    assert encrypted.url.startswith("https")
+    set_client_factory(_client)
+    yield
+    set_client_factory(_client)
 
 
 class TestGet:
@@ -54,6 +65,7 @@ class TestGet:
         assert [wanted for _, wanted, _ in hub.asked] == ["", "bytes=1000-"]
 
     @pytest.mark.parametrize("refusal", [None, 405])
+    @pytest.mark.usefixtures("fresh_client")
     def test_also_over_https(self, downloads: Make, encrypted: Any, refusal: int | None) -> None:
         encrypted.refuses_head = refusal
         encrypted.files["/org/model/resolve/main/w"] = CONTENT
@@ -255,6 +267,7 @@ class TestNoHeadAndMore:
 _FETCH = """
 import sys
 from pathlib import Path
+from agents.downloads.hub import _client
 from agents.downloads.schemes import HubScheme
 from agents.downloads.settings import DownloadSettings
 print(HubScheme(DownloadSettings(hub_endpoint=sys.argv[1]), lambda: None).look(sys.argv[2]).url)
