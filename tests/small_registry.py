@@ -73,6 +73,8 @@ class SmallRegistry:
     token: str = TOKEN
     blobs: dict[str, Path] = field(default_factory=dict)
     clock_is_off: timedelta = timedelta()
+    host: str = "127.0.0.1"
+    """Where it listens; sites elsewhere than on this host need another."""
     _port: int = 0
     _answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     _server: ThreadingHTTPServer | None = None
@@ -85,7 +87,7 @@ class SmallRegistry:
 
     def start(self) -> None:
         """Answer, at the same address as before."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
+        self._server = ThreadingHTTPServer((self.host, self._port), _handler(self))
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 

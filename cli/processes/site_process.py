@@ -111,10 +111,11 @@ def _start_loops(
 ) -> None:
     # Prefect reads its settings when it is imported: not before `configure`.
     from flows.deployments import SITE, site_flows
+    from flows.pools import pool_of
     from flows.warm import WarmRunner
 
-    lock = site.home.path / "flows.lock"
-    runner = WarmRunner(site_flows(), deployment=SITE, api_url=prefect_url, lock=lock, headers=headers)
+    lock, pool = site.home.path / "flows.lock", pool_of(site.settings, site.home.path)
+    runner = WarmRunner(site_flows(), deployment=SITE, api_url=prefect_url, lock=lock, headers=headers, pool=pool)
     services.start("flows", runner)
     # Said before the flows are stopped: steps that outlive the agent are left to the next one.
     services.at_end("steps", site.leave_steps)

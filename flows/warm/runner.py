@@ -24,6 +24,7 @@ from prefect.settings import temporary_settings
 from agents.errors import AgentError
 from agents.locks import FileLock
 from flows.deployments import AnyFlow, register
+from flows.pools import Pool, offer
 from flows.settings import CLIENT_MAX_RETRIES, HEARTBEAT_S
 from flows.warm.executor import Executor
 from flows.warm.farewell import send_what_is_left
@@ -47,6 +48,7 @@ class WarmRunner:
         limit: how many runs at once.
         poll_s: seconds between two polls.
         headers: sent with each request, websockets too: who we are, where a sign-in layer stands in front.
+        pool: where the flows are offered besides, for workers to run them.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class WarmRunner:
         limit: int = 16,
         poll_s: float = 5.0,
         headers: Mapping[str, str] | None = None,
+        pool: Pool | None = None,
     ) -> None:
+        self._pool = pool
         self._flows, self._deployment, self._api_url = list(flows), deployment, api_url
         self._limit, self._poll_s, self._headers = limit, poll_s, dict(headers or {})
         self._lock = FileLock(lock, f"the flows of {str(lock.parent)!r} are run already")
@@ -138,6 +142,8 @@ class WarmRunner:
             self._context = copy_context()
             client = context.client
             flows = await register(client, self._flows, self._deployment)
+            if self._pool is not None:
+                await offer(client, self._flows, self._pool)
             executor = Executor(client, flows, name=self._name, limit=self._limit)
             watch = Watch(client, executor, poll_s=self._poll_s)
             executor.when_room = watch.kick

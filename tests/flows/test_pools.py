@@ -1,10 +1,12 @@
 """`prefect.yaml`: the same flows on work pools, deployed by Prefect's own command and run by its own worker."""
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,19 +14,21 @@ from typing import Any, Final
 import httpx2
 import pytest
 import yaml
+from prefect.client.orchestration import PrefectClient
 from prefect.flows import load_flow_from_entrypoint
 
+from agents.errors import HomeError
+from agents.home import SiteSettings
 from agents.site import HOME_VARIABLE
 from agents.store.tables import JobState
 from flows.deployments import registry_flows, site_flows
+from flows.pools import POOLS, TEMPLATE, Pool, offer, pod_template, pool_of
 from flows.settings import ENVIRONMENT
 from tests.flows.agency import Agency
 
 ROOT: Final = Path(__file__).parents[2]
-TEMPLATE: Final = ROOT / "flows" / "pools" / "kubernetes.json"
 START_S: Final = 300.0
 """A worker starts a Python, which starts another, before a flow's first line."""
-POOLS: Final = {"process": "assay-process", "kubernetes": "assay-kubernetes"}
 
 
 def _prefect(url: str, folder: Path) -> dict[str, str]:
@@ -39,7 +43,7 @@ def deployed(prefect_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     templates: dict[str, Any] = {"process": {}, "kubernetes": json.loads(TEMPLATE.read_text())}
     for kind, name in POOLS.items():
         pool = {"name": name, "type": kind, "base_job_template": templates[kind]}
-        answer = httpx2.post(f"{prefect_url}/work_pools/", json=pool, trust_env=False)
+        answer = httpx2.post(f"{prefect_url}/work_pools/", json=pool, trust_env=False, timeout=60)
         assert answer.status_code in {201, 409}, answer.text
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
@@ -59,7 +63,7 @@ class TestDeploy:
     @pytest.mark.parametrize("pool", POOLS)
     def test_every_flow_is_on_every_pool(self, deployed: str, pool: str) -> None:
         for flow in (*site_flows(), *registry_flows()):
-            found = httpx2.get(f"{deployed}/deployments/name/{flow.name}/{pool}", trust_env=False).json()
+            found = httpx2.get(f"{deployed}/deployments/name/{flow.name}/{pool}", trust_env=False, timeout=60).json()
             assert found["work_pool_name"] == POOLS[pool]
             assert found["pull_steps"] in ([], None)
             assert load_flow_from_entrypoint(found["entrypoint"]).fn is flow.fn
@@ -137,15 +141,13 @@ class TestTemplate:
 
     def test_every_placeholder_is_a_variable(self) -> None:
         template = json.loads(TEMPLATE.read_text())
-        names = set(template["variables"]["properties"])
-        used = {name for text in _texts(template["job_configuration"]) for name in re.findall(r"{{ (\w+) }}", text)}
-        assert used == names
+        assert _placeholders(template) == set(template["variables"]["properties"])
 
     def test_the_pod_is_hardened(self) -> None:
         spec = json.loads(TEMPLATE.read_text())["job_configuration"]["job_manifest"]["spec"]
         pod = spec["template"]["spec"]
         (container,) = pod["containers"]
-        assert spec["backoffLimit"] == 0
+        assert spec["backoffLimit"] > 0, "a flow that is killed is started again where it was"
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         context = container["securityContext"]
@@ -157,11 +159,93 @@ class TestTemplate:
         (container,) = json.loads(TEMPLATE.read_text())["job_configuration"]["job_manifest"]["spec"]["template"][
             "spec"
         ]["containers"]
-        assert (container["command"], container["args"]) == (["/usr/bin/env"], "{{ command }}")
+        assert (container["command"], container["args"]) == (["env"], "{{ command }}")
 
     def test_no_label_of_prefect_s_is_on_the_pod_of_another(self) -> None:
         labels = json.loads(TEMPLATE.read_text())["job_configuration"]["job_manifest"]["spec"]["template"]["metadata"]
         assert labels["labels"] == {"app.kubernetes.io/name": "assay", "app.kubernetes.io/component": "flow"}
+
+
+class TestOfASite:
+    """What the agent makes of the template, and offers behind its sign-in."""
+
+    @pytest.fixture
+    def settings(self) -> SiteSettings:
+        text = (ROOT / "k8s/site/overlays/embedded/site.toml").read_text(encoding="utf-8")
+        return SiteSettings.model_validate(tomllib.loads('prefect_deployment = "kubernetes"\n' + text))
+
+    @pytest.fixture
+    def template(self, settings: SiteSettings) -> dict[str, Any]:
+        assert settings.kubernetes is not None
+        return pod_template(settings.kubernetes, Path("/var/lib/assay/home"))
+
+    def test_an_agent_that_runs_its_flows_itself_offers_none(self, settings: SiteSettings) -> None:
+        assert pool_of(settings.model_copy(update={"prefect_deployment": "site"}), Path("/")) is None
+
+    def test_those_of_somebody_else_are_left_to_them(self, settings: SiteSettings) -> None:
+        assert pool_of(settings.model_copy(update={"prefect_deployment": "our-own"}), Path("/")) is None
+
+    def test_pods_need_to_know_of_a_cluster(self, settings: SiteSettings) -> None:
+        bare = settings.model_copy(update={"kubernetes": None})
+        with pytest.raises(HomeError, match=r"needs a \[kubernetes\] table"):
+            pool_of(bare, Path("/"))
+
+    def test_every_placeholder_is_a_variable(self, template: dict[str, Any]) -> None:
+        assert _placeholders(template) == set(template["variables"]["properties"])
+
+    def test_image_and_place_are_the_site_s(self, template: dict[str, Any], settings: SiteSettings) -> None:
+        assert settings.kubernetes is not None
+        variables = template["variables"]["properties"]
+        assert variables["image"]["default"] == settings.kubernetes.image
+        assert variables["namespace"]["default"] == "assay-site"
+
+    def test_an_image_of_their_own_wins(self, settings: SiteSettings) -> None:
+        assert settings.kubernetes is not None
+        other = settings.kubernetes.model_copy(update={"flow_image": "registry.example.org/flows@sha256:" + "1" * 64})
+        variables = pod_template(other, Path("/x"))["variables"]["properties"]
+        assert variables["image"]["default"] == other.flow_image
+
+    def test_flows_see_what_the_agent_sees_where_it_sees_it(self, template: dict[str, Any]) -> None:
+        pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+        mounts = {
+            each["mountPath"]: each["readOnly"] for each in pod["containers"][0]["volumeMounts"] if "readOnly" in each
+        }
+        assert mounts == {"/var/lib/assay": False, "/data": True}
+        claims = [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if each["name"] != "tmp"]
+        assert claims == ["assay-site", "assay-data"]
+
+    def test_what_is_true_of_prefect_in_the_agent_is_true_there(self, template: dict[str, Any]) -> None:
+        env = template["variables"]["properties"]["env"]["default"]
+        values = {each["name"]: each["value"] for each in env if "value" in each}
+        assert ENVIRONMENT.items() <= values.items()
+        assert values[HOME_VARIABLE] == "/var/lib/assay/home"
+
+    def test_the_token_is_a_secret_in_place_of_the_worker_s_own_words(self, template: dict[str, Any]) -> None:
+        env = template["variables"]["properties"]["env"]["default"]
+        mine = [each for each in env if each["name"] == "PREFECT_CLIENT_CUSTOM_HEADERS"]
+        assert mine[0]["value"] == ""
+        assert mine[-1]["valueFrom"] == {"secretKeyRef": {"name": "assay-worker", "key": "headers"}}
+
+    def test_it_is_prefect_yaml_s_own_deployment_that_the_agent_offers(self, deployed: str) -> None:
+        async def offered() -> None:
+            async with PrefectClient(deployed) as client:
+                await offer(client, site_flows(), Pool("process"))
+
+        names = [f"{flow.name}/process" for flow in site_flows()]
+        before = [_deployment(deployed, name) for name in names]
+        asyncio.run(offered())
+        assert [_deployment(deployed, name) for name in names] == before
+
+
+def _deployment(url: str, name: str) -> dict[str, Any]:
+    """What matters of a deployment to whoever runs it."""
+    found = httpx2.get(f"{url}/deployments/name/{name}", trust_env=False, timeout=60).json()
+    keys = ("id", "entrypoint", "work_pool_name", "tags", "parameter_openapi_schema", "enforce_parameter_schema")
+    return {key: found[key] for key in keys}
+
+
+def _placeholders(template: dict[str, Any]) -> set[str]:
+    return {name for text in _texts(template["job_configuration"]) for name in re.findall(r"{{ (\w+) }}", text)}
 
 
 def _texts(value: Any) -> Iterator[str]:

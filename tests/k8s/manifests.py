@@ -12,6 +12,9 @@ import yaml
 
 K8S: Final = Path(__file__).parents[2] / "k8s"
 OVERLAYS: Final = tuple(sorted(path.parent.relative_to(K8S) for path in K8S.glob("*/overlays/*/kustomization.yaml")))
+COMPONENTS: Final = tuple(
+    sorted(path.parent.relative_to(K8S) for path in K8S.glob("*/components/*/kustomization.yaml"))
+)
 Json = Mapping[str, Any]
 
 

@@ -45,6 +45,7 @@ def fill_in(
     site_toml: str | None = None,
     patches: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
     components: Sequence[str] = (),
+    worker_image: str | None = None,
 ) -> Path:
     """A folder to apply: an overlay of `k8s/`, as a hospital fills it in.
 
@@ -56,16 +57,20 @@ def fill_in(
         site_toml: instead of the overlay's.
         patches: kind, or kind/name, to JSON patches of it.
         components: of `k8s/`.
+        worker_image: of Prefect's worker, by digest, where flows have pods of their own.
     """
     folder.mkdir(parents=True)
-    name, _, digest = image.partition("@")
+    images = {"registry.example.org/assay": image} | ({"prefect-worker": worker_image} if worker_image else {})
     written: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": own.name,
         "resources": [os.path.relpath(K8S / base, folder.resolve())],
         "components": [os.path.relpath(K8S / each, folder.resolve()) for each in components],
-        "images": [{"name": "registry.example.org/assay", "newName": name, "digest": digest}],
+        "images": [
+            {"name": name, "newName": named.partition("@")[0], "digest": named.partition("@")[2]}
+            for name, named in images.items()
+        ],
         "patches": [
             {"target": dict(zip(("kind", "name"), key.split("/"), strict=False)), "patch": json.dumps(list(patch))}
             for key, patch in (patches or {}).items()

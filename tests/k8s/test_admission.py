@@ -9,10 +9,12 @@ import yaml
 
 from agents.runtimes.kubernetes.template import TEMPLATE
 from tests.clusters import Namespace, kubectl, namespace
-from tests.k8s.manifests import OVERLAYS, build
+from tests.k8s.manifests import COMPONENTS, OVERLAYS, build
 from tests.k8s.places import fill_in
 
 pytestmark = pytest.mark.kubernetes
+_ONCE = {"ingress"}
+"""What the overlays bring along."""
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +27,20 @@ class TestDryRun:
     @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
     def test_the_server_takes_all_of_it(self, empty: Namespace, overlay: Path, tmp_path: Path) -> None:
         folder = fill_in(tmp_path / "overlay", str(overlay), empty)
-        said = kubectl("apply", "-k", str(folder), "--dry-run=server")
+        said = kubectl("apply", "-k", str(folder), "--dry-run=server", "--validate=strict")
         assert "error" not in said.lower()
+        assert said.count("(server dry run)") == len(build(folder).objects)
+
+    @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)
+    def test_the_server_takes_all_of_it_with_every_component(
+        self, empty: Namespace, overlay: Path, tmp_path: Path
+    ) -> None:
+        own = [each for each in COMPONENTS if each.parts[0] == overlay.parts[0] and each.name not in _ONCE]
+        have = {"gpu": {"several-nodes"}}.get(overlay.name, set())
+        components = [str(each) for each in own if each.name not in have]
+        image = "registry.example.org/prefect@sha256:" + "0" * 64
+        folder = fill_in(tmp_path / "overlay", str(overlay), empty, components=components, worker_image=image)
+        said = kubectl("apply", "-k", str(folder), "--dry-run=server", "--validate=strict")
         assert said.count("(server dry run)") == len(build(folder).objects)
 
     @pytest.mark.parametrize("overlay", OVERLAYS, ids=str)

@@ -1,15 +1,17 @@
 """Every overlay builds, and what it makes is what a hospital's platform team asks for."""
 
 import functools
+import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agents.home import SiteSettings
-from tests.k8s.manifests import K8S, OVERLAYS, Manifests, build
+from tests.k8s.manifests import COMPONENTS, K8S, OVERLAYS, Json, Manifests, build
 
 HARDENED = {
     "runAsNonRoot": True,
@@ -19,6 +21,7 @@ HARDENED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+WORKER = "assay-flow-worker"
 NOBODYS = re.compile(r"192\.0\.2\.\d+/32")
 RIGHTS = {
     ("batch", "jobs", ""): {"create", "get", "list", "delete"},
@@ -38,6 +41,36 @@ def overlay(request: pytest.FixtureRequest) -> Manifests:
 @pytest.fixture(params=[path for path in OVERLAYS if path.parts[0] == "site"], ids=str)
 def site(request: pytest.FixtureRequest) -> Manifests:
     return _built(K8S / request.param)
+
+
+def rights_of(role: Json) -> dict[tuple[str, str, str], set[str]]:
+    """(group, resource, name) to verbs."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for name in rule.get("resourceNames", [""]):
+                    found.setdefault((group, resource, name), set()).update(rule["verbs"])
+    return found
+
+
+def built_with(folder: Path, *components: str) -> Manifests:
+    """The usual site with components."""
+    folder.mkdir()
+    written = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(K8S / "site/overlays/embedded", folder.resolve())],
+        "components": [os.path.relpath(K8S / "site/components" / each, folder.resolve()) for each in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    return build(folder)
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
+    """The usual site whose flows have pods of their own."""
+    return built_with(tmp_path_factory.mktemp("flows") / "site", "flow-pods")
 
 
 def settings_of(manifests: Manifests) -> SiteSettings:
@@ -129,14 +162,8 @@ class TestPods:
 
 class TestRights:
     def test_the_agents_are_these_and_no_others(self, site: Manifests) -> None:
-        found: dict[tuple[str, str, str], set[str]] = {}
-        for role in site.of("Role"):
-            for rule in role["rules"]:
-                for group in rule["apiGroups"]:
-                    for resource in rule["resources"]:
-                        for name in rule.get("resourceNames", [""]):
-                            found.setdefault((group, resource, name), set()).update(rule["verbs"])
-        assert found == RIGHTS
+        [role] = site.of("Role")
+        assert rights_of(role) == RIGHTS
 
     def test_none_reaches_beyond_the_namespace(self, overlay: Manifests) -> None:
         assert overlay.of("ClusterRole") == overlay.of("ClusterRoleBinding") == []
@@ -235,8 +262,13 @@ class TestSettings:
             manifests = _built(K8S / folder / "overlays" / "postgresql")
             [pod] = manifests.pods()
             named = {item["name"]: item["valueFrom"] for item in pod["spec"]["containers"][0]["env"]}
-            assert set(named) == variables
-            assert all(source["secretKeyRef"]["name"] == "assay-postgresql" for source in named.values())
+            secrets = {name: source["secretKeyRef"] for name, source in named.items() if "secretKeyRef" in source}
+            assert set(secrets) == variables
+            assert all(source["name"] == "assay-postgresql" for source in secrets.values())
+
+    def test_no_overlay_takes_away_what_the_base_says(self, site: Manifests) -> None:
+        [pod] = site.pods()
+        assert "ASSAY_NODE" in {item["name"] for item in pod["spec"]["containers"][0]["env"]}
 
     def test_gpus_are_limited_by_the_hospital(self) -> None:
         gpu = _built(K8S / "site/overlays/gpu")
@@ -250,6 +282,71 @@ class TestSettings:
         }
 
 
+class TestFlowPods:
+    """The component with which flows have pods of their own."""
+
+    def test_the_worker_is_hardened_and_sees_no_folder_of_the_site(self, flows: Manifests) -> None:
+        pod = flows.one("Deployment", "assay-flow-worker")["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        assert container["securityContext"] == HARDENED
+        assert [set(volume) - {"name"} for volume in pod["volumes"]] == [{"emptyDir"}]
+        assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["requests"])
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
+
+    def test_its_token_is_a_secret(self, flows: Manifests) -> None:
+        pod = flows.one("Deployment", "assay-flow-worker")["spec"]["template"]["spec"]
+        env = {item["name"]: item for item in pod["containers"][0]["env"]}
+        assert env["PREFECT_CLIENT_CUSTOM_HEADERS"]["valueFrom"] == {
+            "secretKeyRef": {"name": "assay-worker", "key": "headers"}
+        }
+
+    def test_a_flow_may_less_than_the_agent_and_the_worker_reads_no_logs(self, flows: Manifests) -> None:
+        rights = {name: rights_of(flows.one("Role", name)) for name in ("assay-agent", "assay-flow", WORKER)}
+        assert rights["assay-agent"] == RIGHTS
+        assert rights["assay-flow"] == {**RIGHTS, ("batch", "jobs", ""): {"create", "get", "delete"}}
+        assert rights[WORKER] == {
+            ("batch", "jobs", ""): {"create", "get", "list", "watch", "delete"},
+            ("", "pods", ""): {"list", "watch"},
+        }
+
+    def test_openings_are_these_and_no_others(self, flows: Manifests) -> None:
+        opened: dict[str, set[str]] = {"flow": set(), "flow-worker": set()}
+        for policy in flows.of("NetworkPolicy"):
+            for who in opened.keys() & _selected(policy["spec"]["podSelector"]):
+                assert "ingress" not in policy["spec"], "nobody speaks with them"
+                if policy["spec"].get("egress"):
+                    opened[who].add(policy["metadata"]["name"])
+        cluster = {"agent-asks-dns", "agent-reaches-the-cluster", "flows-reach-the-agent"}
+        assert opened == {"flow": {*cluster, "agent-reaches-the-registry"}, "flow-worker": cluster}
+
+    def test_nothing_is_opened_to_a_step(self, flows: Manifests) -> None:
+        for policy in flows.of("NetworkPolicy"):
+            if "ingress" in policy["spec"] or "egress" in policy["spec"]:
+                assert not _selects_steps(policy["spec"]["podSelector"]), policy["metadata"]["name"]
+
+
+class TestComponents:
+    def test_there_are_those_that_are_promised(self) -> None:
+        text = (K8S / "README.md").read_text(encoding="utf-8")
+        for component in COMPONENTS:
+            assert f"`{component}`" in text or component.parts[0] == "registry", component
+
+    def test_a_proxy_and_authorities_are_the_agents(self, tmp_path: Path) -> None:
+        both = built_with(tmp_path / "both", "outbound-proxy", "own-authorities")
+        pod = both.one("Deployment", "assay-agent")["spec"]["template"]["spec"]
+        agent = pod["containers"][0]
+        assert agent["envFrom"] == [{"configMapRef": {"name": "assay-outbound"}}]
+        assert both.one("ConfigMap", "assay-outbound")["data"]["HTTPS_PROXY"].startswith("http://")
+        env = {item["name"]: item for item in agent["env"]}
+        mount = next(each for each in agent["volumeMounts"] if each["name"] == "authorities")
+        assert env["SSL_CERT_FILE"]["value"].startswith(mount["mountPath"])
+        assert "ASSAY_NODE" in env
+
+    def test_a_secret_for_pulling_is_every_deployments(self, tmp_path: Path) -> None:
+        for pod in built_with(tmp_path / "pull", "flow-pods", "pull-secret").pods():
+            assert pod["spec"]["imagePullSecrets"] == [{"name": "assay-pull"}]
+
+
 class TestDisruption:
     def test_nobody_is_in_the_way_of_a_drain_but_running_steps(self, overlay: Manifests) -> None:
         for budget in overlay.of("PodDisruptionBudget"):
@@ -259,6 +356,13 @@ class TestDisruption:
             else:
                 assert budget["spec"]["maxUnavailable"] == 1
                 assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def _selected(selector: dict[str, Any]) -> set[str]:
+    """The components that a selector names."""
+    named = selector.get("matchLabels", {}).get("app.kubernetes.io/component")
+    chosen = {value for each in selector.get("matchExpressions", ()) for value in each["values"]}
+    return chosen | ({named} if named else set())
 
 
 def _selects_steps(selector: dict[str, Any]) -> bool:

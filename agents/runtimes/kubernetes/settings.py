@@ -53,6 +53,8 @@ class KubernetesSettings(_Table):
     namespace: DnsLabel
     image: ImageByDigest
     """Runs cubes that are folders: has Python and what compiled wheels expect. By digest."""
+    flow_image: ImageByDigest | None = None
+    """Where flows have pods of their own: the application's image, by digest; `image` when left out."""
     volumes: tuple[VolumeMapping, ...] = Field(min_length=1, max_length=20)
     """The site's folder must be below one of them, and so must whatever else steps are to read."""
     allow_host_path: bool = False
