@@ -31,6 +31,10 @@ from api.schemas.border import ErrorClass, ProbeOutcome
 
 _LOOK_EVERY_S: Final = 0.2
 _DRAIN_S: Final = 5.0
+_KILLED: Final = 137
+_LATE_S: Final = 2.0
+"""How long a container that was killed is asked why: engines learn of a lack of memory by an event of its own, which may come
+after the one of the end (containerd issue 12260; ordered since its pull request 12714)."""
 _NOT_ASKED: Final = (
     "no_tracing",  # the engine's seccomp profile lets a program trace its own children; nobody else is in the container
     "no_hypervisor_sockets",  # profiles before Docker 23 let them be made; there is no other address to reach
@@ -172,10 +176,19 @@ class DockerRuntime:
             if state is None:
                 return _Ended(error=ErrorClass.POD_DELETED, reason="somebody removed its container")
             if state["Status"] == "exited":
-                return _Ended(error=ErrorClass.MEMORY) if state["OOMKilled"] else _Ended(state["ExitCode"], passed)
+                out_of_memory = await self._is_out_of_memory(name, state)
+                return _Ended(error=ErrorClass.MEMORY) if out_of_memory else _Ended(state["ExitCode"], passed)
             if passed is not None or log.too_large or time.monotonic() > end:
                 return _Ended(error=passed or (ErrorClass.LOG_TOO_LARGE if log.too_large else ErrorClass.DEADLINE))
             await asyncio.sleep(min(_LOOK_EVERY_S, max(0.0, end - time.monotonic())))
+
+    async def _is_out_of_memory(self, name: str, state: dict[str, Any]) -> bool:
+        end = time.monotonic() + (_LATE_S if state["ExitCode"] == _KILLED else 0.0)
+        while not state["OOMKilled"] and time.monotonic() < end:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            again = await asyncio.to_thread(self._engine.state, name)
+            state = state if again is None else again
+        return bool(state["OOMKilled"])
 
 
 def _passed(outputs: list[Path], request: StepRequest) -> ErrorClass | None:
