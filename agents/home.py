@@ -233,9 +233,14 @@ def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
     home.path.chmod(0o700)
     home.folder("secrets")
     write_private(home.token_file, token + "\n")
-    lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(mode="json", exclude_none=True).items()]
-    write_private(home.settings_file, "\n".join(lines) + "\n")
+    write_private(home.settings_file, settings_text(settings))
     return home
+
+
+def settings_text(settings: SiteSettings) -> str:
+    """Settings as they stand in `site.toml`."""
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.model_dump(mode="json", exclude_none=True).items()]
+    return "\n".join(lines) + "\n"
 
 
 def adopt_home(path: Path, settings_file: Path, secrets: Path) -> Home:

@@ -1,4 +1,4 @@
-"""`assay demo`: a registry and three hospitals on this machine, and the whole workflow played through real commands."""
+"""`assay demo`: a registry and three hospitals, and the whole workflow played through real commands."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ def demo(
     ] = None,
     runtime: Annotated[
         Literal["process", "kubernetes"],
-        typer.Option("--runtime", help="What runs the hospitals' steps: this machine, or the cluster of KUBECONFIG."),
+        typer.Option("--runtime", help="Where all of it runs: on this machine, or in the cluster of KUBECONFIG."),
     ] = "process",
     stay: Annotated[bool, typer.Option("--stay", help="Leave all running at the end, until Ctrl-C.")] = False,
 ) -> None:

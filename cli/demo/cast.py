@@ -1,8 +1,9 @@
 """Who plays: parties and the people who act for them. Each has an environment of their own, as on a machine of their own."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from cli.demo.terminal import Terminal
 
 
 @dataclass(slots=True)
@@ -14,6 +15,8 @@ class Actor:
     party: str
     environment: dict[str, str] = field(default_factory=dict)
     """What tells `assay` which registry, which site and whose token."""
+    terminal: Terminal | None = None
+    """Where they type, when that is not on this machine."""
 
     def exports(self) -> str:
         """The same for a person's own shell."""
@@ -37,8 +40,3 @@ def actor(name: str, party: str, domain: str, **environment: str) -> Actor:
     """Somebody named by their role: this is a demonstration, and nobody real."""
     local = name.lower().replace(" ", "-")
     return Actor(email=f"{local}@{domain}.example", name=f"{name} ({party})", party=party, environment=environment)
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment without anything that names a registry, a site or somebody's token."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from cli.demo.cast import clean_environment
+from cli.demo.shell import clean_environment
 from cli.errors import FailedError
 
 _STOP_S: Final = 40.0
@@ -48,11 +48,15 @@ class Federation:
 
     def start(self, name: str, *words: str, **environment: str) -> Process:
         """Start `assay ...` as a process of its own."""
+        return self.run(name, command(words), **environment)
+
+    def run(self, name: str, program: Sequence[str], **environment: str) -> Process:
+        """Start a program that belongs to the federation."""
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             running = subprocess.Popen(
-                command(words),
+                program,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -4,7 +4,6 @@ import re
 import signal
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.demo.cast import Actor, actor
-from cli.demo.cluster import find_cluster
 from cli.demo.decide import Decider
 from cli.demo.federation import Federation
-from cli.demo.setting import Setting, fresh_folder, raise_registry, split_data, wait_for_registry
+from cli.demo.ground import Ground
+from cli.demo.machine import OnThisMachine
+from cli.demo.setting import Setting, fresh_folder, split_data
 from cli.demo.stage import Stage
 from cli.demo.story import MODELS, Story
 from cli.demo.summary import write_summary
@@ -39,16 +39,16 @@ def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None
     console = Console(highlight=False, emoji=False, width=width, record=picture is not None)
     stage = Stage(console, by_hand=by_hand)
     fresh_folder(folder)
-    hosting = find_cluster(folder / "cluster") if cluster else None
+    ground = _ground(folder, console, cluster=cluster)
     environments = folder.parent / "environments"
     environments.mkdir(exist_ok=True)
-    console.print(Text(f"One registry and three hospitals, on this machine, below {_near(folder)!r}.", style="bold"))
+    console.print(Text(f"One registry and three hospitals, {ground.where}, below {_near(folder)!r}.", style="bold"))
     with (
-        hosting or nullcontext(),
+        ground,
         EmbeddedPostgres(folder / "postgres") as postgres,
         Federation(folder) as federation,
     ):
-        setting = Setting(folder, federation, postgres.url("postgres"), environments, hosting)
+        setting = Setting(folder, federation, postgres.url("postgres"), environments, ground)
         setting.model_owners = {name: actor("Model owner", name.replace("-", " ").title(), name) for name in MODELS}
         decider = Decider(stage)
         _play_all(stage, setting, Story(stage, setting, decider))
@@ -61,20 +61,33 @@ def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None
             _stay(console, setting)
 
 
+def _ground(folder: Path, console: Console, *, cluster: bool) -> Ground:
+    if not cluster:
+        return OnThisMachine()
+    from cli.demo.deployed import find_ground
+
+    return find_ground(folder, console)
+
+
 def _play_all(stage: Stage, setting: Setting, story: Story) -> None:
+    setting.ground.prepare(stage)
     with stage.phase("A federation comes up: a registry, three hospitals, their people"):
-        raise_registry(stage, setting)
+        setting.ground.raise_registry(stage, setting)
         split_data(setting)
-        wait_for_registry(stage, setting)
+        setting.ground.wait_for_registry(stage, setting)
         with stage.aside(
             "The administrator takes in a committee, two model labs and three hospitals, with their people."
         ):
             story.admit_everybody()
-        with stage.aside("Each hospital opens its site: a folder, two people, an agent, a Prefect server of its own."):
+        with stage.aside("Each hospital opens its site: a folder, an agent, a Prefect server of its own."):
             story.open_sites()
     with stage.phase("A committee defines the task; the platform administrator approves it"):
         story.define_the_benchmark()
     with stage.phase("Hospitals prepare their data; data owners let digests and statistics go"):
+        with stage.aside(
+            "Each hospital names its people: an operator, who starts work, and a data owner, who decides."
+        ):
+            story.welcome_people()
         story.prepare_datasets()
     with stage.phase("Model owners bring models; the committee approves each"):
         story.bring_models()
@@ -110,7 +123,7 @@ def _stay(console: Console, setting: Setting) -> None:
     console.print(Text(f"\n{_STAY} Prefect's pages, each behind its sign-in:", style="bold"))
     _page(console, "Registry", setting.registry_prefect, setting.chair, "ASSAY_TOKEN")
     for hospital in setting.hospitals:
-        address = (hospital.home / "prefect.url").read_text(encoding="utf-8").strip().removesuffix("/api")
+        address = setting.ground.pages(setting, hospital)
         _page(console, hospital.title, address, hospital.owner, "ASSAY_SITE_TOKEN")
     console.print(Text("Act as somebody, in another terminal:", style="bold"))
     for person in (setting.chair, setting.hospitals[0].owner):

@@ -8,15 +8,13 @@ from typing import Any, Final
 
 from agents.environments import EnvironmentCache
 from cli.demo.cast import Actor, Hospital, actor
-from cli.demo.cluster import Cluster
-from cli.demo.federation import Federation, free_port
+from cli.demo.federation import Federation
+from cli.demo.ground import REFERENCE, Ground
 from cli.demo.stage import Stage
 from cli.errors import ConflictError
 from cli.processes.bench import DATABASE_VARIABLE
 from cubes.breast_fna.split import hospital_exports
-from flows.server.databases import ensure_prefect_database
 
-REFERENCE: Final = Path(__file__).parents[2] / "cubes" / "breast_fna"
 _MARK: Final = ".assay-demo"
 _DATA: Final = "sklearn/datasets/data/breast_cancer.csv"
 
@@ -29,8 +27,7 @@ class Setting:
     federation: Federation
     postgres_url: str
     environments: Path
-    cluster: Cluster | None = None
-    """Where the hospitals' steps run, when it is not on this machine."""
+    ground: Ground
     registry_url: str = ""
     registry_prefect: str = ""
     administrator: Actor = field(default_factory=lambda: actor("Platform administrator", "Registry", "federation"))
@@ -65,34 +62,6 @@ def _remove(folder: Path) -> None:
     for here, _, _ in os.walk(folder):
         Path(here).chmod(0o700)
     shutil.rmtree(folder)
-
-
-def raise_registry(stage: Stage, setting: Setting) -> None:
-    """A registry with its first administrator, and its process."""
-    data = setting.folder / "registry"
-    administrator = setting.administrator
-    port, prefect_port = free_port(), free_port()
-    setting.registry_url = f"http://127.0.0.1:{port}"
-    setting.registry_prefect = f"http://127.0.0.1:{prefect_port}"
-    words = ["registry", "init", "--data", str(data), "--administrator", administrator.email]
-    made = stage.play_for_data(
-        administrator, *words, "--name", administrator.name, "--organization", "federation", "--title", "Federation"
-    )
-    administrator.environment.update(ASSAY_REGISTRY_URL=setting.registry_url, ASSAY_TOKEN=made["token"])
-    ensure_prefect_database(setting.postgres_url, "prefect_registry")
-    setting.federation.start(
-        "registry",
-        *("registry", "start", "--data", str(data), "--port", str(port), "--prefect-port", str(prefect_port)),
-        ASSAY_REGISTRY_PREFECT_DATABASE_URL=setting.postgres_url,
-    )
-
-
-def wait_for_registry(stage: Stage, setting: Setting) -> None:
-    def answers() -> bool:
-        setting.federation.require_alive()
-        return stage.succeeds(setting.administrator, "registry", "status")
-
-    stage.wait("the registry starts", answers)
 
 
 def split_data(setting: Setting) -> None:
@@ -131,26 +100,17 @@ def admit(stage: Stage, setting: Setting, organizations: dict[str, tuple[str, li
             person.environment[DATABASE_VARIABLE] = setting.postgres_url
 
 
-def open_site(stage: Stage, setting: Setting, hospital: Hospital, *more: str) -> None:
-    """A hospital's site: known to the registry, a folder of its own, people of its own, an agent."""
+def open_site(stage: Stage, setting: Setting, hospital: Hospital) -> None:
+    """A hospital's site: known to the registry, a folder of its own, an agent."""
     administrator = setting.administrator
     stage.play(administrator, "site", "add", hospital.name, "--title", hospital.title, "--organization", hospital.name)
     token: dict[str, Any] = stage.play_for_data(administrator, "site", "token", hospital.name)
-    environments, words = setting.environments, list(more)
-    if setting.cluster is not None:
-        environments, ours = setting.cluster.open(hospital, setting.environments)
-        words += ours
-    hospital.operator.environment.update(ASSAY_SITE_HOME=str(hospital.home))
-    hospital.owner.environment.update(ASSAY_SITE_HOME=str(hospital.home))
-    stage.play(
-        hospital.operator,
-        *("agent", "init", "--registry", setting.registry_url, "--site", hospital.name),
-        *("--set", "poll_s=1", "--set", "heartbeat_s=10", "--set", f'prefect_database_url="{setting.postgres_url}"'),
-        *words,
-        typed=token["secret"] + "\n",
-    )
+    setting.ground.open_site(stage, setting, hospital, token["secret"])
+
+
+def welcome(stage: Stage, setting: Setting, hospital: Hospital) -> None:
+    """The people of a site, each with a token of their own there."""
+    setting.ground.wait_for_site(stage, setting, hospital)
     for person, role in ((hospital.owner, "data_owner"), (hospital.operator, "operator")):
         added = ("agent", "people", "add", person.email, "--name", person.name, "--role", role)
         person.environment["ASSAY_SITE_TOKEN"] = stage.play_for_data(hospital.operator, *added)["token"]
-    environment = {"ASSAY_SITE_HOME": str(hospital.home), "ASSAY_ENVIRONMENTS": str(environments)}
-    setting.federation.start(hospital.name, "agent", "start", **environment)

@@ -1,15 +1,13 @@
 """The stage: plays commands as the people who type them, shows what they see, and keeps the story for the summary."""
 
-import io
 import json
-import os
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,9 +15,9 @@ from typing import Any, Final, Self
 from rich.console import Console
 from rich.text import Text
 
-from cli import errors
-from cli.demo.cast import Actor, clean_environment
+from cli.demo.cast import Actor
 from cli.demo.federation import command as assay
+from cli.demo.shell import clean_environment, type_in
 from cli.errors import FailedError, TimedOutError
 
 _LONGEST_WAIT_S: Final = 900.0
@@ -90,10 +88,11 @@ class Stage:
     def hand_over(self, actor: Actor, *commands: Sequence[str]) -> None:
         """Tell the reader what to type, as whom."""
         self.console.print(Text(f"    You are {actor.name}. In another terminal:", style="bold magenta"))
-        for line in actor.exports().splitlines():
+        here = [] if actor.terminal is None else [shlex.join(actor.terminal.place.command("sh", interactive="-it"))]
+        program = _assay() if actor.terminal is None else "assay"
+        typed = [f"{program} {shlex.join(words)}" for words in commands]
+        for line in (*here, *actor.exports().splitlines(), *typed):
             self.console.print(Text(f"        {line}"), soft_wrap=True)
-        for words in commands:
-            self.console.print(Text(f"        {_assay()} {shlex.join(words)}"), soft_wrap=True)
 
     def play(self, actor: Actor, *words: str, show: bool = False, typed: str = "") -> str:
         """Let somebody type a command, and what it asks for.
@@ -192,15 +191,10 @@ class Stage:
             raise FailedError(f"{played.command!r} of {played.actor} ended with {played.code}: {played.output.strip()}")
 
     def _run(self, actor: Actor, words: Sequence[str], command: str, typed: str = "") -> Played:
-        out, err, before = io.StringIO(), io.StringIO(), sys.stdin
-        wanted = {**clean_environment(), "COLUMNS": "130", **actor.environment}
-        with _environment(wanted), redirect_stdout(out), redirect_stderr(err):
-            sys.stdin = io.StringIO(typed)
-            try:
-                code = _call(list(words))
-            finally:
-                sys.stdin = before
-        return Played(actor.name, command, code, out.getvalue() + (err.getvalue() if code else ""))
+        wanted = {"COLUMNS": "130", **actor.environment}
+        type_there = type_in if actor.terminal is None else actor.terminal.type_in
+        ended = type_there(words, wanted, typed)
+        return Played(actor.name, command, ended.code, ended.output + (ended.errors if ended.code else ""))
 
 
 class _Typing:
@@ -237,30 +231,6 @@ class _Typing:
             self._process.wait(30)
         self._out.close()
         self._err.close()
-
-
-def _call(words: list[str]) -> int:
-    from cli.main import app
-
-    try:
-        app(words)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception as error:  # noqa: BLE001 - as the entry point does it
-        return int(errors.report(error))
-    return 0
-
-
-@contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _assay() -> str:

@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any, Final
 
-from agents.home import Home
 from cli.demo.cast import Actor, Hospital
 from cli.demo.decide import Decider
-from cli.demo.setting import REFERENCE, Setting, admit, open_site
+from cli.demo.ground import REFERENCE
+from cli.demo.setting import Setting, admit, open_site, welcome
 from cli.demo.stage import Stage
 
 BENCHMARK: Final = "breast-fna"
@@ -33,16 +33,20 @@ class Story:
         committee = {"committee": ("Benchmark committee", [setting.chair, setting.member])}
         admit(self._stage, setting, {**committee, **labs, **hospitals})
 
-    def open_sites(self, *more: str) -> None:
+    def open_sites(self) -> None:
         for hospital in self._setting.hospitals:
-            open_site(self._stage, self._setting, hospital, *more)
+            open_site(self._stage, self._setting, hospital)
+
+    def welcome_people(self) -> None:
+        for hospital in self._setting.hospitals:
+            welcome(self._stage, self._setting, hospital)
 
     def define_the_benchmark(self) -> None:
         """The committee registers its cubes and the specification; the platform administrator decides."""
         chair, member = self._setting.chair, self._setting.member
         cube = ("cube", "register")
-        self._stage.play(chair, *cube, str(REFERENCE / "preparator"), "--name", "fna-preparator")
-        self._stage.play(chair, *cube, str(REFERENCE / "metrics"), "--name", "fna-metrics")
+        for part in ("preparator", "metrics"):
+            self._stage.play(chair, *cube, str(self._setting.ground.cube(part)), "--name", f"fna-{part}")
         self._stage.play(
             chair,
             *("benchmark", "register", str(REFERENCE / "benchmark.yaml"), "--preparator", "fna-preparator"),
@@ -60,7 +64,7 @@ class Story:
             for model in models:
                 name = model.replace("_", "-")
                 files = str(REFERENCE / "models" / model / "additional_files")
-                program = str(REFERENCE / "models" / "sklearn")
+                program = str(self._setting.ground.cube("models/sklearn"))
                 self._stage.play(person, "cube", "register", program, "--name", f"{name}-cube", "--files", files)
                 card = str(REFERENCE / "cards" / f"{model}.yaml")
                 self._stage.play(person, "model", "register", card, "--cube", f"{name}-cube")
@@ -168,8 +172,7 @@ class Story:
 
     def _offered(self, hospital: Hospital) -> bool:
         self._setting.federation.require_alive()
-        heard = Home(hospital.home).work_file
-        return heard.exists() and f'"{BENCHMARK}"' in heard.read_text(encoding="utf-8")
+        return self._setting.ground.has_heard(hospital, BENCHMARK)
 
     def _is_registered(self, hospital: Hospital) -> bool:
         self._setting.federation.require_alive()

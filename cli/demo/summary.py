@@ -15,6 +15,7 @@ def write_summary(stage: Stage, setting: Setting, decider: Decider) -> Path:
     reader = setting.hospitals[0].owner
     summary = {
         "parties": _parties(stage, setting),
+        "images": setting.ground.images(),
         "executions": [
             {"site": hospital.name, **_without_message(execution)}
             for hospital in setting.hospitals
