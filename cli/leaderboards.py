@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cli.output import Column, emit_json, emit_list, number, plain, say, text, when
@@ -24,16 +25,24 @@ def emit_leaderboard(board: "Leaderboard", *, as_csv: bool, as_json: bool) -> No
 
 
 def _columns(board: "Leaderboard") -> list[Column]:
-    metrics = sorted(board.metrics, key=lambda metric: metric.name != board.primary_metric)
+    others = [metric.name for metric in board.metrics if metric.name != board.primary_metric]
     return [
         Column("rank", "rank"),
         Column("model", "model_name"),
-        *(Column(metric.name, ("metrics", metric.name), number) for metric in metrics),
+        Column(board.primary_metric, ("metrics", board.primary_metric), number),
+        Column("range over datasets", "per_dataset", partial(_range, board.primary_metric)),
+        *(Column(metric, ("metrics", metric), number) for metric in others),
         Column("sites", "sites"),
         Column("cases", "cases"),
         *([Column("complete", "complete")] if not all(row.complete for row in board.rows) else []),
         *([Column("isolated", "isolated")] if not all(row.isolated for row in board.rows) else []),
     ]
+
+
+def _range(metric: str, per_dataset: dict[str, dict[str, Any]]) -> str:
+    """The lowest and the highest value that a model has on any one dataset."""
+    values = [own[metric] for own in per_dataset.values() if isinstance(own[metric], int | float)]
+    return f"{number(min(values))} to {number(max(values))}" if values else "-"
 
 
 def _standing(board: "Leaderboard") -> str:
@@ -43,12 +52,30 @@ def _standing(board: "Leaderboard") -> str:
 
 
 def _remarks(board: "Leaderboard") -> list[str]:
+    means = sorted(name for name, method in board.method.items() if method.value.startswith("mean"))
+    pooled = sorted(board.method.keys() - means)
     remarks = [f"{board.sites} site(s), {board.cases} cases."]
-    if means := sorted(name for name, method in board.method.items() if method.value.startswith("mean")):
+    if board.unmeasured:
+        remarks.append(f"{board.unmeasured} approved dataset(s) without any result.")
+    if pooled:
+        remarks.append(f"Of all cases together: {', '.join(pooled)}.")
+    if means:
         remarks.append(f"Means over datasets, weighted by cases: {', '.join(means)}.")
+    remarks += [
+        f"{name}: defined for no model on {', '.join(on)}, which do not count for it." for name, on in _apart(board)
+    ]
+    if board.rows:
+        remarks.append(
+            f"Ranks do not say what chance could explain: hold a difference against the range of {board.primary_metric}"
+            " over datasets."
+        )
     if board.withheld:
         remarks.append(f"{board.withheld} ranked model(s) not shown: their owners have not consented.")
     return remarks
+
+
+def _apart(board: "Leaderboard") -> list[tuple[str, list[str]]]:
+    return sorted(board.not_counted.items())
 
 
 def _write_csv(board: "Leaderboard") -> None:

@@ -276,11 +276,15 @@ class Leaderboard(Strict):
     primary_metric: str
     metrics: list[MetricSchema]
     method: dict[str, Aggregation]
-    """Each metric's way from datasets to a model. A dataset on which a metric is defined for no model does not count for it."""
+    """Each metric's way from datasets to a model."""
+    not_counted: dict[str, list[str]]
+    """Metric to the datasets that do not count for it, `site/dataset`: it is defined there for no model."""
     sites: int
     """Of the datasets that any model has a result on."""
     cases: int
     """Of these datasets."""
+    unmeasured: int
+    """Approved datasets that no model has a result on."""
     withheld: int
     """Ranked models that are not shown: their owners have not consented."""
     released_at: datetime | None

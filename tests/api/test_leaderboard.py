@@ -43,6 +43,19 @@ class TestLive:
         assert (rows["beta"].sites, rows["beta"].rank, rows["beta"].complete) == (0, 2, False)
         assert math.isnan(rows["beta"].metrics["auroc"])
 
+    def test_a_hospital_that_sent_nothing_yet_is_counted(self, campaign: Campaign) -> None:
+        campaign.send_result("north", "alpha")
+        assert (_board(campaign).sites, _board(campaign).unmeasured) == (1, 1)
+        campaign.send_result("south", "alpha")
+        assert (_board(campaign).sites, _board(campaign).unmeasured) == (2, 0)
+
+    def test_a_dataset_that_does_not_count_for_a_metric_is_named(self, campaign: Campaign) -> None:
+        campaign.send_result("north", "alpha", {**GOOD, "auroc": math.nan})
+        campaign.send_result("south", "alpha", {**GOOD, "auroc": 0.7})
+        board = _board(campaign)
+        assert board.not_counted == {"auroc": ["north/cases"]}
+        assert (board.rows[0].metrics["auroc"], board.rows[0].sites, board.rows[0].cases) == (0.7, 2, 400)
+
     def test_one_result_without_isolation_marks_its_model(self, campaign: Campaign) -> None:
         campaign.send_result("north", "alpha")
         campaign.send_result("south", "alpha", isolated=False)

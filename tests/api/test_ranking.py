@@ -1,12 +1,16 @@
 """How results become ranks."""
 
 import math
-from collections.abc import Mapping
+import runpy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from api.nouns.leaderboard.ranking import Contest, Measured, Place, method, rank
 from api.schemas.benchmarks import Aggregation, LeaderboardRow
+from cubes.contract import load_contract
 from cubes.metrics import Direction, MetricSchema
 
 AUROC = MetricSchema(name="auroc")
@@ -122,3 +126,70 @@ class TestIsolated:
     def test_one_result_without_isolation_marks_the_row(self) -> None:
         rows = _rank({"a": {1: 0.5}, "b": {1: 0.5}}, not_isolated={"b"})
         assert (rows["a"].isolated, rows["b"].isolated) == (True, False)
+
+
+def _case(number: int) -> tuple[float, int]:
+    """A probability and a label that somewhat follows it."""
+    probability = (number * 37 % 101) / 100
+    return probability, int((number * 53 % 97) / 97 < 0.8 * probability + 0.1)
+
+
+@pytest.fixture(scope="module")
+def measure() -> Callable[[list[tuple[float, int]]], dict[str, float]]:
+    """The reference benchmark's own metrics."""
+    measured: Callable[[list[tuple[float, int]]], dict[str, float]] = runpy.run_path(
+        str(Path(__file__).parents[2] / "cubes/breast_fna/metrics/evaluate.py")
+    )["metrics"]
+    return measured
+
+
+class TestAgainstAllCases:
+    """Four hospitals' cases: what the registry makes of their metrics alone, held against the cases themselves.
+
+    Oracle: scikit-learn 1.9.1 and numpy 2.4.6 (`roc_auc_score` of each, `average` by cases; the others of all together).
+    """
+
+    CASES: Final = {
+        "a": [_case(number) for number in range(40)],
+        "b": [_case(number) for number in range(40, 100)],
+        "c": [_case(number) for number in range(100, 200)],
+        "healthy": [(_case(number)[0], 0) for number in range(200, 220)],
+    }
+
+    @pytest.fixture
+    def contest(self, measure: Callable[[list[tuple[float, int]]], dict[str, float]]) -> Contest:
+        metrics = load_contract(Path(__file__).parents[2] / "cubes/breast_fna/metrics").metrics
+        return Contest(
+            metrics=metrics,
+            primary=metrics[0],
+            models={1: "net"},
+            datasets={n: Place(name, n, len(cases)) for n, (name, cases) in enumerate(self.CASES.items())},
+            measured=[Measured(1, n, measure(cases), isolated=True) for n, cases in enumerate(self.CASES.values())],
+        )
+
+    def test_what_is_called_pooled_is_that_of_all_cases(self, contest: Contest) -> None:
+        (row,) = rank(contest)
+        assert {m.name for m in contest.metrics if method(m) == Aggregation.POOLED} == {"accuracy", "brier"}
+        assert row.metrics["accuracy"] == pytest.approx(0.7090909090909091, abs=1e-12)
+        assert row.metrics["brier"] == pytest.approx(0.20585863636363635, abs=1e-12)
+
+    def test_a_mean_is_over_the_datasets_where_it_is_defined(self, contest: Contest) -> None:
+        (row,) = rank(contest)
+        assert row.metrics["auroc"] == pytest.approx(0.7724666666666667, abs=1e-12)
+        assert row.metrics["sensitivity"] == pytest.approx(0.7216666666666667, abs=1e-12)
+
+    def test_and_not_what_all_cases_would_give(
+        self, contest: Contest, measure: Callable[[list[tuple[float, int]]], dict[str, float]]
+    ) -> None:
+        """Which is why it is not called so."""
+        (row,), together = rank(contest), measure([case for cases in self.CASES.values() for case in cases])
+        assert together["auroc"] == pytest.approx(0.7560925066312999, abs=1e-12)
+        assert abs(row.metrics["auroc"] - together["auroc"]) > 0.01
+        for metric in contest.metrics:
+            if method(metric) == Aggregation.POOLED:
+                assert row.metrics[metric.name] == pytest.approx(together[metric.name], abs=1e-12)
+
+    def test_what_does_not_count_is_said(self, contest: Contest) -> None:
+        assert contest.not_counted == {name: ["healthy"] for name in ("auroc", "auprc", "sensitivity")}
+        (row,) = rank(contest)
+        assert (row.sites, row.cases) == (4, 220)

@@ -2,8 +2,10 @@
 
 A metric that is a mean over cases pools exactly. One that is not (AUROC, sensitivity) cannot be computed for all cases
 together by anybody who does not have them, so its number is the mean of the datasets' own values, weighted by cases, and is
-called that. Where a metric is defined for no model on a dataset (AUROC without positive cases), the dataset does not count
-for it; where it is undefined for one model only, that model's number is not defined: nobody gains by failing on hard data.
+called that. There is no interval around it: the registry has neither a case nor the classes' sizes, and the datasets' own
+values, which differ more between hospitals than chance explains, stand beside it instead. Where a metric is defined for no
+model on a dataset (AUROC without positive cases), the dataset does not count for it; where it is undefined for one model
+only, that model's number is not defined: nobody gains by failing on hard data.
 """
 
 import math
@@ -55,12 +57,25 @@ class Contest:
     @property
     def measured_datasets(self) -> list[Place]:
         """Those that any model has a result on."""
-        return [self.datasets[number] for number in sorted({m.dataset_id for m in self.measured})]
+        return [place for _, place in self._measured]
+
+    @property
+    def not_counted(self) -> dict[str, list[str]]:
+        """Metric to the measured datasets that do not count for it."""
+        found = {
+            metric.name: [place.name for number, place in self._measured if not self.counts(metric.name, number)]
+            for metric in self.metrics
+        }
+        return {metric: names for metric, names in found.items() if names}
 
     def counts(self, metric: str, dataset_id: int) -> bool:
         """Whether a metric is defined on a dataset for any model."""
         here = (m.metrics[metric] for m in self.measured if m.dataset_id == dataset_id)
         return any(not math.isnan(value) for value in here)
+
+    @property
+    def _measured(self) -> list[tuple[int, Place]]:
+        return [(number, self.datasets[number]) for number in sorted({m.dataset_id for m in self.measured})]
 
 
 def method(metric: MetricSchema) -> Aggregation:

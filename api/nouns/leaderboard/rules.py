@@ -62,8 +62,10 @@ def current(session: Session, benchmark: Benchmark, *, up_to: int | None = None)
         primary_metric=benchmark.primary_metric,
         metrics=schemas,
         method={schema.name: method(schema) for schema in schemas},
+        not_counted=contest.not_counted,
         sites=len({place.site_id for place in places}),
         cases=sum(place.cases for place in places),
+        unmeasured=len(datasets) - len(places),
         withheld=0,
         released_at=None,
         rows=rank(contest),
@@ -107,11 +109,9 @@ def _with_release(board: Leaderboard, last: Release | None) -> Leaderboard:
     """Say when exactly these rows were released, if they were."""
     if last is None:
         return board
-    frozen = Leaderboard.model_validate(last.leaderboard)
-    same = board.model_dump(mode="json", exclude={"released_at"}) == frozen.model_dump(
-        mode="json", exclude={"released_at"}
-    )
-    return frozen if same else board
+    frozen, beside = Leaderboard.model_validate(last.leaderboard), {"released_at", "unmeasured"}
+    same = board.model_dump(mode="json", exclude=beside) == frozen.model_dump(mode="json", exclude=beside)
+    return board.model_copy(update={"released_at": frozen.released_at}) if same else board
 
 
 def _consented(session: Session, principal: Principal, board: Leaderboard) -> Leaderboard:

@@ -181,7 +181,7 @@ class TestRefuse:
 
     def test_more_than_this_client_takes(self, client: RegistryClient, scripted: Scripted, target: Path) -> None:
         """An answer without an end, in pieces that say no length of the whole."""
-        sent = []
+        sent: list[int] = []
 
         def endless(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(200)

@@ -161,7 +161,11 @@ class TestLeaderboard:
         assert "ranked by auroc (higher is better)" in lines[0]
         assert lines[1].split()[:3] == ["rank", "model", "auroc"]
         assert [line.split()[:2] for line in lines[3:5]] == [["1", "random-forest"], ["2", "logistic-regression"]]
-        assert "Means over datasets, weighted by cases:" in out
+        assert lines[3].split()[2:6] == ["0.92", "0.92", "to", "0.92"]
+        assert "1 site(s), 120 cases." in lines
+        assert "Of all cases together: accuracy, brier." in lines
+        assert "Means over datasets, weighted by cases: auprc, auroc, sensitivity, specificity." in lines
+        assert "hold a difference against the range of auroc over datasets" in " ".join(lines)
 
     def test_for_machines(self, at: Assay) -> None:
         board = at("ada", "benchmark", "leaderboard", "breast-fna", "--json").json
