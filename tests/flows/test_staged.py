@@ -1,10 +1,8 @@
 """Staged preparation: a preparator that stops for people, in the real runtime, at a hospital with a gate between stages."""
 
-import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,16 +10,10 @@ from agents.environments import EnvironmentCache
 from agents.errors import StepFailedError
 from agents.runtimes.process import ProcessRuntime
 from agents.staging import mark_case, read_stage, report_of, unmarked
-from agents.store.datasets import find_dataset
-from agents.store.gates import list_gates
-from agents.store.tables import Dataset, DatasetState, Gate, JobState
+from agents.store.tables import Dataset, DatasetState, JobState
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ErrorClass
-from api.schemas.cubes import CubeKind
-from tests.hospital import Hospital, hospital
-
-STAGED = Path(__file__).parents[1] / "staged_preparator"
-CASES = ("a", "b", "c")
+from tests.flows.ward import CASES, Ward, staged_ward
 
 
 @pytest.fixture(scope="module")
@@ -30,58 +22,9 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ProcessRuntime(folder / "work", EnvironmentCache(folder / "environments")).probe().model_dump_json()
 
 
-class Ward:
-    """A hospital with a staged preparator, and people who review between its stages."""
-
-    def __init__(self, here: Hospital) -> None:
-        self.here = here
-        self.reviews: list[Callable[[], None]] = []
-        """What people do at each gate, before it is approved."""
-        here._refs["preparator"] = here.cube(STAGED, CubeKind.DATA_PREPARATOR)
-        self.raw(*CASES)
-        here.offer()
-
-    def raw(self, *cases: str) -> None:
-        with (self.here.raw / "data" / "cases.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [("case_id", "radius_mean"), *((case, 10 + 4 * n) for n, case in enumerate(cases))]
-            )
-
-    @property
-    def dataset(self) -> Dataset:
-        with self.here.site.store.read() as session:
-            return find_dataset(session, "d1")
-
-    @property
-    def folder(self) -> Path:
-        (folder,) = (self.here.site.home.path / "prepared").iterdir()
-        return folder
-
-    def gates(self, name: str = "continue_preparation") -> list[Gate]:
-        with self.here.site.store.read() as session:
-            return [gate for gate in list_gates(session, undecided=False) if gate.name == name]
-
-    def review(self, *cases: str) -> Callable[[], None]:
-        def act() -> None:
-            for case in cases:
-                with (self.folder / "labels" / "drafts" / f"{case}.txt").open("a") as file:
-                    file.write("reviewed\n")
-
-        return act
-
-
 @pytest.fixture
 def ward(tmp_path: Path, probe: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ward]:
-    with hospital(tmp_path / "h", probe, monkeypatch) as here:
-        found = Ward(here)
-        plain_hold = here.hold
-
-        async def hold(book: Any, **asked: Any) -> Any:
-            if asked["name"] == "continue_preparation" and found.reviews:
-                found.reviews.pop(0)()
-            return await plain_hold(book, **asked)
-
-        monkeypatch.setattr("flows.staged.hold", hold)
+    with staged_ward(tmp_path / "h", probe, monkeypatch) as found:
         yield found
 
 
