@@ -38,9 +38,11 @@ COMMANDS: Final[Sections] = {
         "registry": Lazy("cli.nouns.registry:app", "A registry: init, start, status."),
         "organization": Lazy("cli.nouns.organization:app", "Organizations: add, list."),
         "user": Lazy("cli.nouns.user:app", "People at the registry: add, list, deactivate."),
-        "site": Lazy("cli.nouns.site:app", "Sites as the registry knows them: add, list, token."),
+        "site": Lazy("cli.nouns.site:app", "Sites: add, list, token; and this one: doctor, storage."),
         "token": Lazy("cli.nouns.token:app", "Your tokens for the registry: issue, list, revoke."),
-        "agent": Lazy("cli.nouns.agent:app", "A site's agent: init, start, status, stop, probe, people."),
+        "agent": Lazy(
+            "cli.nouns.agent:app", "A site's agent: init, configure, start, status, stop, probe, outbox, people."
+        ),
         "bundle": Lazy("cli.nouns.bundle:app", "Sites without a network: export, import, results, deliver, key."),
         "demo": Lazy("cli.demo:demo", "Three hospitals and a registry on this machine, every gate decided."),
         "exit-codes": Lazy("cli.nouns.exit_codes:exit_codes", "What each exit code means."),

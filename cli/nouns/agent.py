@@ -54,6 +54,7 @@ def init(
     message = (
         f"Made {str(made.path)!r}. Next, with ASSAY_SITE_HOME={made.path}:\n"
         "  assay agent people add EMAIL --name NAME --role data_owner\n"
+        "  assay site doctor\n"
         "  assay agent start"
     )
     emit_done({"home": str(made.path), **plain(settings)}, message, as_json=as_json)

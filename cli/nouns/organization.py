@@ -15,14 +15,16 @@ app = noun("Organizations: add, list.")
 def add(
     name: Annotated[str, typer.Argument(help="A short name: lower-case letters, digits, `.`, `_`, `-`.")],
     *,
-    title: Annotated[str, typer.Option("--title", help="Its name for people.")],
+    title: Annotated[
+        str | None, typer.Option("--title", help="Its name for people; the short one when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add an organization; for platform administrators."""
     from api.schemas.people import OrganizationCreate
 
     with registry() as client:
-        made = client.organizations.create(OrganizationCreate(name=name, title=title))
+        made = client.organizations.create(OrganizationCreate(name=name, title=title or name))
     emit_done(made, f"Added organization {made.name!r} as number {made.id}.", as_json=as_json)
 
 

@@ -22,8 +22,10 @@ app.command()(doctor)
 def add(
     name: Annotated[str, typer.Argument(help="A short name: lower-case letters, digits, `.`, `_`, `-`.")],
     *,
-    title: Annotated[str, typer.Option("--title", help="Its name for people.")],
     organization: Annotated[str, typer.Option("--organization", help="Where it belongs: name or number.")],
+    title: Annotated[
+        str | None, typer.Option("--title", help="Its name for people; the short one when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add a site; for platform administrators."""
@@ -31,7 +33,7 @@ def add(
 
     with registry() as client:
         home = find(client.organizations, "organization", organization)
-        made = client.sites.create(SiteCreate(name=name, title=title, organization_id=home.id))
+        made = client.sites.create(SiteCreate(name=name, title=title or name, organization_id=home.id))
     emit_done(
         made, f"Added site {made.name!r} as number {made.id}. Next: `assay site token {made.name}`.", as_json=as_json
     )

@@ -33,6 +33,7 @@ class Services:
         Returns:
             What its `start` gives back: an address, say.
         """
+        self._log.info("starting", service=name)
         started = service.start()
         self.at_end(name, service.stop)
         return started

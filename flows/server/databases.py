@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Final
 
 import psycopg
+import structlog
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -84,6 +85,7 @@ def _migrate(connection: psycopg.Connection, server_url: str, template: str) -> 
     connection.execute(_statement("DROP DATABASE IF EXISTS {}", draft))
     connection.execute(_statement("CREATE DATABASE {}", draft))
     url = make_url(server_url).set(drivername="postgresql+asyncpg", database=draft)
+    structlog.get_logger().info("Prefect's database is made; the first start alone takes its time for it")
     with tempfile.TemporaryDirectory(prefix="assay-prefect-") as home:
         settings = {
             **ENVIRONMENT,
