@@ -1,5 +1,6 @@
 """Who plays: parties and the people who act for them. Each has an environment of their own, as on a machine of their own."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +19,10 @@ class Actor:
     terminal: Terminal | None = None
     """Where they type, when that is not on this machine."""
 
-    def exports(self) -> str:
-        """The same for a person's own shell."""
-        return "\n".join(f"export {name}={value}" for name, value in sorted(self.environment.items()))
+    def becoming(self) -> list[str]:
+        """What to type in another terminal to be them."""
+        there = [] if self.terminal is None else [shlex.join(self.terminal.place.command("sh", interactive="-it"))]
+        return there + [f"export {name}={value}" for name, value in sorted(self.environment.items())]
 
 
 @dataclass(slots=True)

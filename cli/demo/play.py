@@ -127,7 +127,7 @@ def _stay(console: Console, setting: Setting) -> None:
         _page(console, hospital.title, address, hospital.owner, "ASSAY_SITE_TOKEN")
     console.print(Text("Act as somebody, in another terminal:", style="bold"))
     for person in (setting.chair, setting.hospitals[0].owner):
-        console.print(Text(f"\n    # {person.name}\n" + person.exports()), soft_wrap=True)
+        console.print(Text("\n".join([f"\n    # {person.name}", *person.becoming()])), soft_wrap=True)
     try:
         while True:
             time.sleep(1)

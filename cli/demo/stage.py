@@ -88,10 +88,9 @@ class Stage:
     def hand_over(self, actor: Actor, *commands: Sequence[str]) -> None:
         """Tell the reader what to type, as whom."""
         self.console.print(Text(f"    You are {actor.name}. In another terminal:", style="bold magenta"))
-        here = [] if actor.terminal is None else [shlex.join(actor.terminal.place.command("sh", interactive="-it"))]
         program = _assay() if actor.terminal is None else "assay"
         typed = [f"{program} {shlex.join(words)}" for words in commands]
-        for line in (*here, *actor.exports().splitlines(), *typed):
+        for line in (*actor.becoming(), *typed):
             self.console.print(Text(f"        {line}"), soft_wrap=True)
 
     def play(self, actor: Actor, *words: str, show: bool = False, typed: str = "") -> str:
