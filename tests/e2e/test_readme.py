@@ -133,8 +133,8 @@ def newcomer(tmp_path: Path) -> Iterator[_Newcomer]:
 class TestFederation:
     def test_line_by_line(self, newcomer: _Newcomer) -> None:
         lines = _blocks("For a real federation").splitlines()
-        said = {line: newcomer.type(line) for line in lines}
-        assert [line for line in said if line.startswith("assay agent start")]
+        for line in lines[: lines.index("assay agent start") + 1]:
+            newcomer.type(line)
         assert "owner@north.example" in newcomer.type("assay agent people list")
         newcomer.type("assay login --site /srv/site")
         assert "Nothing waits" in newcomer.type("assay gate list")
