@@ -125,6 +125,18 @@ def departures(session: Session) -> list[dict[str, Any]]:
     ]
 
 
+def what_left(session: Session, item_id: int) -> bytes:
+    """A payload that left, byte for byte: its sha256 is the one in `departures`.
+
+    Raises:
+        NotFoundError: nothing that left has that number.
+    """
+    item = session.get(OutboxItem, item_id)
+    if item is None or item.state != OutboxState.SENT:
+        raise NotFoundError(f"nothing that left has the number {item_id!r}: see `assay departures`")
+    return item.body
+
+
 def refused(session: Session) -> list[OutboxItem]:
     """What a person must look at, oldest first."""
     query = select(OutboxItem).where(OutboxItem.state == OutboxState.REFUSED)

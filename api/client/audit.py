@@ -21,6 +21,10 @@ class Audit:
         """Let the registry compute its whole chain again."""
         return self._transport.get("/v1/audit/verification", AuditVerification)
 
-    def head(self) -> AuditHead:
-        """Where the chain has come to: keep it, and history cannot be rewritten unnoticed."""
-        return self._transport.get("/v1/audit/head", AuditHead)
+    def head(self, at: int | None = None) -> AuditHead:
+        """Where the chain has come to: keep it, and history cannot be rewritten unnoticed. Or where it was with entry `at`.
+
+        Raises:
+            Refused: 404, there is no such entry.
+        """
+        return self._transport.get("/v1/audit/head", AuditHead, {"at": at})

@@ -14,6 +14,7 @@ from sqlalchemy import JSON, text
 from sqlmodel import Field, Session, col, select
 
 from api.core.database import RegistryTable
+from api.core.errors import NotFoundError
 from api.schemas.records import AuditEntry, AuditHead, AuditVerification
 from api.storage.columns import UtcDateTime, now
 from cubes.digests import canonical, tag_non_finite
@@ -66,9 +67,15 @@ class AuditLog:
         session.flush()
         return row
 
-    def head(self, session: Session) -> AuditHead:
-        """Where the chain has come to."""
-        last = _last(session)
+    def head(self, session: Session, *, at: int | None = None) -> AuditHead:
+        """Where the chain has come to, or where it was with an entry.
+
+        Raises:
+            NotFoundError: it has no such entry.
+        """
+        last = _last(session, at)
+        if at is not None and (last is None or last.sequence != at):
+            raise NotFoundError(f"the audit log has no entry {at}.", "Compare with `assay audit head`.")
         return (
             AuditHead(sequence=0, head=_GENESIS)
             if last is None
@@ -103,8 +110,10 @@ def public(row: AuditRow) -> AuditEntry:
     return AuditEntry.model_validate(row.model_dump())
 
 
-def _last(session: Session) -> AuditRow | None:
-    return session.exec(select(AuditRow).order_by(col(AuditRow.sequence).desc()).limit(1)).first()
+def _last(session: Session, at: int | None = None) -> AuditRow | None:
+    """The last entry, or the last until one."""
+    query = select(AuditRow).order_by(col(AuditRow.sequence).desc()).limit(1)
+    return session.exec(query if at is None else query.where(col(AuditRow.sequence) <= at)).first()
 
 
 def _after(session: Session, sequence: int) -> list[AuditRow]:

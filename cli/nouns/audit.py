@@ -1,5 +1,6 @@
 """`assay audit`: the registry's history, proved by its chain and by the heads that a site kept of it."""
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 app = noun("The registry's audit log: list, verify, head.")
 _PAGE = 200
+_NEWEST = 50
+"""Heads that are asked about one by one."""
 
 
 @app.command("list")
@@ -56,7 +59,7 @@ def verify(*, as_json: Json = False) -> None:
     with registry() as client:
         found = client.audit.verify()
         kept = _kept_heads()
-        compared, contradicting = _compare(client, found, kept)
+        compared, contradicting = _compare(client, kept)
     report: dict[str, Any] = {
         **found.model_dump(mode="json"),
         "kept_heads": None if kept is None else len(kept),
@@ -69,7 +72,18 @@ def verify(*, as_json: Json = False) -> None:
         print_facts({name.replace("_", " "): _told(value) for name, value in report.items()})
     _judge(found, contradicting)
     if not as_json:
-        say("The history is whole.")
+        say(_worth(found.entries, kept, compared))
+
+
+def _worth(entries: int, kept: "list[KeptHead] | None", compared: int) -> str:
+    """What was proved, and to whom."""
+    whole = f"The history is whole: {entries} entries, each sealed with the one before it"
+    if compared:
+        return f"{whole}, and as this hospital saw it: {compared} of the {len(kept or [])} heads that it kept were compared."
+    missing = (
+        "name a site's folder (ASSAY_SITE_HOME)" if kept is None else "this site has kept none yet: start its agent"
+    )
+    return f"{whole}. So says the registry; nothing kept elsewhere was held against it: {missing}."
 
 
 def _judge(found: "AuditVerification", contradicting: "list[KeptHead]") -> None:
@@ -93,27 +107,35 @@ def _kept_heads() -> "list[KeptHead] | None":
         return list_heads(session)
 
 
-def _compare(
-    client: "RegistryClient", found: "AuditVerification", kept: "list[KeptHead] | None"
-) -> "tuple[int, list[KeptHead]]":
-    """How many kept heads could be held against the registry's chain, and those that contradict it.
+def _compare(client: "RegistryClient", kept: "list[KeptHead] | None") -> "tuple[int, list[KeptHead]]":
+    """How many kept heads were held against the registry's chain, and those that contradict it.
 
-    All of them where the token may read the log; else those at or beyond the present end.
+    All of them where the token may read the log, else the newest: each stands for everything before it.
     """
     from agents.store.heads import contradictions
     from api.client import Refused
 
-    heads = [item for item in kept or [] if item.sequence > 0]
+    heads = sorted((item for item in kept or [] if item.sequence > 0), key=lambda item: item.sequence)
     if not heads:
         return 0, []
     try:
-        entries = _entries(client, limit=max(item.sequence for item in heads))
+        entries = _entries(client, limit=heads[-1].sequence)
     except Refused:
-        comparable = [item for item in heads if item.sequence >= found.entries]
-        return len(comparable), [
-            item for item in comparable if (item.sequence, item.head) != (found.entries, found.head)
-        ]
+        newest = heads[-_NEWEST:]
+        return len(newest), [item for item in newest if _head_at(client, item.sequence) != item.head]
     return len(heads), contradictions(heads, entries)
+
+
+def _head_at(client: "RegistryClient", sequence: int) -> str | None:
+    """The chain's head with an entry; None where it has none."""
+    from api.client import Refused
+
+    try:
+        return client.audit.head(at=sequence).head
+    except Refused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
 
 
 def _entries(client: "RegistryClient", *, limit: int, **filters: str | None) -> "list[AuditEntry]":

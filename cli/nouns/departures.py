@@ -1,5 +1,6 @@
 """`assay departures`: the proof of what left a hospital."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from cli.options import Json
 from cli.output import Column, digest, emit_list, note, size, when
 
 _COLUMNS = (
+    Column("id", "id"),
     Column("left at (UTC)", "sent_at", when),
     Column("what", "kind"),
     Column("about", "subject"),
@@ -27,11 +29,21 @@ def departures(
     decided: Annotated[
         bool, typer.Option("--decided", help="Only what a person had to allow: datasets and results.")
     ] = False,
+    content: Annotated[
+        int | None,
+        typer.Option("--content", metavar="ID", help="The bytes of one, as they left: pipe them to sha256sum."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What left this hospital, and who approved it: kind, size, sha256, and the decision behind it."""
     from agents.store.outbox import departures as all_departures
+    from agents.store.outbox import what_left
 
+    if content is not None:
+        with site_store() as here, here.store.read() as session:
+            body = what_left(session, content)
+        sys.stdout.write(body.decode("utf-8"))
+        return
     with site_store() as here, here.store.read() as session:
         left = all_departures(session)
     chosen = [item for item in left if kind in {None, item["kind"]} and (item["decision"] is not None or not decided)]

@@ -291,6 +291,23 @@ class TestRead:
             with refused(403, "It takes platform administrator"):
                 registry.client_of(party).audit.entries()
 
+    @pytest.mark.parametrize("party", ["stranger", "site:north", "administrator"])
+    def test_everybody_reads_where_it_was(self, registry: Registry, party: str) -> None:
+        """What a site kept a year ago can be held against what the registry says of that moment now."""
+        client = registry.client_of(party)
+        for _ in range(3):
+            registry.client_of("stranger").users.issue_token(TokenCreate(label="x"))
+        entries = registry.client_of("administrator").audit.entries(limit=200).items
+        for entry in entries:
+            assert client.audit.head(at=entry.sequence).head == entry.digest
+        assert client.audit.head(at=entries[-1].sequence) == client.audit.head()
+        with refused(404, f"the audit log has no entry {len(entries) + 1}"):
+            client.audit.head(at=len(entries) + 1)
+
+    @pytest.mark.parametrize("at", ["0", "-1", "x", "99999999999999999999"])
+    def test_no_such_place(self, registry: Registry, at: str) -> None:
+        assert registry.call("stranger", "GET", f"/v1/audit/head?at={at}").status_code == 422
+
     def test_everybody_reads_the_head(self, registry: Registry) -> None:
         heads = {
             registry.client_of(p).audit.head().head for p in ("stranger", "service", "site:north", "administrator")

@@ -44,9 +44,12 @@ def list_entries(
     return page(session, query, paging, public)
 
 
-@router.get("/v1/audit/head", responses=documented())
-def read_head(session: SessionDep, log: Log) -> AuditHead:
-    return log.head(session)
+@router.get("/v1/audit/head", responses=documented(404))
+def read_head(
+    session: SessionDep, log: Log, *, at: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
+) -> AuditHead:
+    """Where the chain has come to, or where it was with entry `at`: what somebody kept then can be held against it."""
+    return log.head(session, at=at)
 
 
 @router.get("/v1/audit/verification", responses=documented())

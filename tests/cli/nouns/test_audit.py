@@ -34,7 +34,8 @@ class TestVerify:
     def test_a_whole_history(self, at: Assay) -> None:
         ended = at("eve", "audit", "verify")
         assert ended.code == 0
-        assert "The history is whole." in ended.out
+        assert "The history is whole: " in ended.out
+        assert "So says the registry; nothing kept elsewhere was held against it: name a site's folder" in ended.out
         found = at("eve", "audit", "verify", "--json").json
         assert found["intact"] is True
         assert found["kept_heads"] is None
@@ -79,10 +80,22 @@ class TestCompare:
         assert ended.code == 10
         assert "entry 3 is not what this site saw" in ended.err
 
-    def test_others_compare_the_end(self, at: Assay, kept: Callable[[AuditHead], None], registry: Federation) -> None:
+    def test_others_compare_what_their_site_saw(
+        self, at: Assay, kept: Callable[[AuditHead], None], registry: Federation
+    ) -> None:
+        """Nobody has to be an administrator to find out that history was rewritten."""
         with registry.client("eve") as eve:
             kept(eve.audit.head())
-        assert at("eve", "audit", "verify", "--json").json["compared_heads"] == 1
+        found = at("eve", "audit", "verify", "--json").json
+        assert (found["kept_heads"], found["compared_heads"], found["contradicting_heads"]) == (2, 2, [])
+        out = at("eve", "audit", "verify").out
+        assert "as this hospital saw it: 2 of the 2 heads that it kept were compared" in out
+
+    def test_others_find_a_rewritten_entry_too(self, at: Assay, kept: Callable[[AuditHead], None]) -> None:
+        kept(AuditHead(sequence=3, head="ff" * 32))
+        ended = at("eve", "audit", "verify")
+        assert ended.code == 10
+        assert "entry 3 is not what this site saw" in ended.err
 
     def test_a_history_that_shrank_is_ten_for_everybody(self, at: Assay, kept: Callable[[AuditHead], None]) -> None:
         kept(AuditHead(sequence=10**6, head="ff" * 32))

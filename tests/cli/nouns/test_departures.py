@@ -1,5 +1,7 @@
 """What left this hospital, and who approved it."""
 
+import json
+
 import pytest
 
 from agents.store import gates, outbox
@@ -7,6 +9,7 @@ from agents.store.tables import Person, Role
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ExecutionEvent, ExecutionState, PayloadKind, Step
 from api.storage.columns import now
+from cubes.digests import digest_bytes
 from tests.cli.support import Assay, Here, sha
 
 
@@ -80,6 +83,19 @@ class TestDepartures:
         assert first["decision"] is None
         assert second["decision"]["digest"].startswith("sha256:")
         assert all(item["bytes"] > 0 and item["sha256"].startswith("sha256:") for item in (first, second))
+
+    @pytest.mark.usefixtures("_left")
+    def test_the_bytes_of_one_as_they_left(self, assay: Assay) -> None:
+        first, second = assay("departures", "--json").json
+        for item in (first, second):
+            body = assay("departures", "--content", str(item["id"])).out
+            assert (digest_bytes(body.encode()), len(body)) == (item["sha256"], item["bytes"])
+            assert json.loads(body)["execution"] in {sha("e"), sha("f")}
+
+    def test_bytes_of_what_did_not_leave(self, assay: Assay) -> None:
+        ended = assay("departures", "--content", "77")
+        assert ended.code == 5
+        assert "nothing that left has the number 77" in ended.err
 
     @pytest.mark.usefixtures("_left")
     def test_narrowed(self, assay: Assay) -> None:
