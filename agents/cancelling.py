@@ -5,8 +5,8 @@ from typing import Final
 
 from agents.errors import ConflictError
 from agents.loop import ENDED_RUNS, end_job
-from agents.prefect_api import PrefectApi
-from agents.store import Store, jobs
+from agents.prefect_api import PrefectApi, PrefectError
+from agents.store import Store, gates, jobs
 from agents.store.tables import LIVE_JOBS, Job, JobState
 
 _LOOK_EVERY_S: Final = 0.1
@@ -17,18 +17,18 @@ def cancel_job(store: Store, prefect: PrefectApi | None, job: Job, *, by: str, t
 
     Args:
         store: the site's.
-        prefect: the site's Prefect server; None for a job that has no flow run yet.
+        prefect: the site's Prefect server; None for a job of which nothing runs: one without a flow run, or one that rests.
         job: which.
         by: who wants it, name and address; kept with the job.
         timeout_s: how long to wait for the end of what runs.
 
     Raises:
         ConflictError: it has ended by itself, or its flow run goes on: the agent that runs it is away.
-        PrefectError: Prefect's server does not answer.
+        PrefectError: Prefect's server does not answer, and the job does not rest.
     """
     message = f"cancelled by {by}"
     if job.state in LIVE_JOBS and prefect is not None and job.flow_run_id is not None:
-        _end_flow_run(prefect, job.flow_run_id, timeout_s)
+        _end_or_leave(store, prefect, job.flow_run_id, timeout_s)
     with store.write() as session:
         end_job(session, job.id, JobState.CANCELLED, message)
         ended = jobs.find_job(session, job.id)
@@ -38,6 +38,16 @@ def cancel_job(store: Store, prefect: PrefectApi | None, job: Job, *, by: str, t
             ended.message = message
             session.add(ended)
         return ended
+
+
+def _end_or_leave(store: Store, prefect: PrefectApi, flow_run_id: str, timeout_s: float) -> None:
+    """End a flow run; one that rests, where Prefect is away, the agent ends as soon as it is back."""
+    try:
+        _end_flow_run(prefect, flow_run_id, timeout_s)
+    except PrefectError:
+        with store.read() as session:
+            if not gates.rests(session, flow_run_id):
+                raise
 
 
 def _end_flow_run(prefect: PrefectApi, flow_run_id: str, timeout_s: float) -> None:

@@ -76,7 +76,7 @@ class Housekeeping:
         return outcome
 
     def remind(self) -> None:
-        """Say what has waited for a decision for long, where the site asks for that, and what has expired."""
+        """Say what has waited for a decision for long, where the site asks for that."""
         with self._site.store.write() as session:
             events = remind(session, self._site.settings.gates)
         for event in events:

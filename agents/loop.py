@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from agents.asking import ask_for_executions, ask_for_releases
 from agents.errors import NotFoundError, StepFailedError
+from agents.planner import is_offered
 from agents.prefect_api import MISSING, PrefectApi, PrefectError
 from agents.progress import EVERY, queue_progress
 from agents.site import Site
@@ -119,6 +120,7 @@ class LocalLoop:
     def __init__(self, site: Site, prefect: PrefectApi, nudge: Callable[[str], None] = lambda _flow_run: None) -> None:
         self._site, self._prefect, self._nudge = site, prefect, nudge
         self._changes = Changes(site.store.path)
+        self._log = structlog.get_logger().bind(loop="local")
         self._next_look = 0.0
         self._unfinished = True
         self.ticker = Ticker("local", 0.05, self.tick)
@@ -136,7 +138,7 @@ class LocalLoop:
         parts = [self._wake_decided, self._ask, self._start_jobs]
         if look:
             self._next_look = time.monotonic() + _LOOK_AT_RUNS_S
-            parts.append(self._look_at_runs)
+            parts += [self._end_unanswered, self._end_unwanted, self._look_at_runs, self._end_resting]
         self._unfinished = not _each(lambda part: part(), parts)
 
     def _ask(self) -> bool:
@@ -190,6 +192,41 @@ class LocalLoop:
         with self._site.store.read() as session:
             started = [job for job in jobs.live_jobs(session) if job.flow_run_id is not None]
         return _each(self._look_at, started)
+
+    def _end_unanswered(self) -> bool:
+        """Questions that nobody answered in time end what waited for them: it may be asked for again."""
+        with self._site.store.write() as session:
+            for gate in gates.expire(session):
+                self._log.warning("a gate has expired", gate=gate.id, title=gate.title)
+                job = jobs.job_of_run(session, gate.flow_run_id)
+                if job is not None:
+                    why = f"nobody answered until {gate.expires_at:%Y-%m-%d %H:%M} UTC: {gate.title}"
+                    end_job(session, job.id, JobState.CANCELLED, why)
+        return True
+
+    def _end_unwanted(self) -> bool:
+        """Evaluations that wait for a person while the registry no longer has their dataset or models in the benchmark."""
+        with self._site.store.write() as session:
+            resting = [
+                job for job in jobs.live_jobs(session, JobKind.EVALUATE) if gates.rests(session, job.flow_run_id)
+            ]
+            for job in resting if resting and self._site.home.work_file.exists() else []:
+                if not is_offered(self._site.work(), job.parameters):
+                    end_job(
+                        session, job.id, JobState.CANCELLED, "it is no longer in the benchmark: withdrawn or closed"
+                    )
+        return True
+
+    def _end_resting(self) -> bool:
+        """Flow runs that still rest although their job has ended: also one that ended while Prefect was away."""
+        ended: list[str] = []
+        resting = self._prefect.resting([kind.value for kind in JobKind])
+        with self._site.store.read() as session:
+            for flow_run, parameters in resting:
+                job = session.get(Job, str(parameters.get("job_id")))
+                if job is not None and job.flow_run_id == flow_run and job.state not in LIVE_JOBS:
+                    ended.append(flow_run)
+        return _each(self._prefect.cancel, ended)
 
     def _look_at(self, job: Job) -> bool:
         kind, name = self._prefect.state(job.flow_run_id or "")

@@ -56,6 +56,14 @@ def find_benchmark(work: SiteWork, benchmark_id: int) -> BenchmarkWork | None:
     return next((item for item in work.benchmarks if item.benchmark_id == benchmark_id), None)
 
 
+def is_offered(work: SiteWork, parameters: Mapping[str, Any]) -> bool:
+    """Whether the registry still asks for (some of) what an `evaluate` job is about."""
+    benchmark = find_benchmark(work, parameters["benchmark_id"])
+    if benchmark is None or parameters["dataset"] not in {dataset.name for dataset in benchmark.datasets}:
+        return False
+    return not {model.model_id for model in benchmark.models}.isdisjoint(parameters["models"])
+
+
 def shown_for(
     benchmark: BenchmarkWork,
     dataset: DatasetWork,

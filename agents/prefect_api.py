@@ -15,6 +15,7 @@ MISSING: Final = "MISSING"
 """The state type of a flow run that the server does not know (any more)."""
 _NOT_FOUND: Final = 404
 _ACCEPTED: Final = "ACCEPT"
+_PAGE: Final = 200
 
 
 class PrefectError(AgentError):
@@ -99,6 +100,21 @@ class PrefectApi:
         state = found.get("state") or {"type": "PENDING", "name": "Pending"}
         return str(state["type"]), str(state["name"])
 
+    def resting(self, flows: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+        """All runs of some flows that are suspended: their identifiers and parameters.
+
+        Raises:
+            PrefectError: no answer.
+        """
+        wanted = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}, "flows": {"name": {"any_": list(flows)}}}
+        found: list[tuple[str, dict[str, Any]]] = []
+        while True:
+            body = {**wanted, "sort": "ID_DESC", "limit": _PAGE, "offset": len(found)}
+            page = self._ask("POST", "/flow_runs/filter", body) or []
+            found += [(str(run["id"]), dict(run["parameters"])) for run in page]
+            if len(page) < _PAGE:
+                return found
+
     def resume(self, flow_run_id: str, run_input: Mapping[str, Any]) -> bool:
         """Wake a suspended run.
 
@@ -133,13 +149,17 @@ class PrefectApi:
         return self.state(flow_run_id)[0] in {"CANCELLING", "CANCELLED"}
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        answer = self._ask(method, path, body)
+        return None if answer is None else dict(answer)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer; None for what the server does not know."""
         try:
             response = self._client.request(method, self.url + path, json=body)
             if response.status_code == _NOT_FOUND:
                 return None
             response.raise_for_status()
-            return dict(response.json())
+            return response.json()
         except httpx2.HTTPStatusError as error:
             text = error.response.text[:500]
             raise PrefectError(f"Prefect refused {method} {path!r} ({error.response.status_code}): {text}") from error

@@ -1,17 +1,22 @@
 """Sees to it that a review waits at each open gate of the registry, and wakes it when people have decided."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 
 from agents.prefect_api import MISSING, PrefectApi, PrefectError
 from agents.ticker import Ticker
-from api.client import RegistryClient, RegistryError
+from api.client import Refused, RegistryClient, RegistryError
 from api.schemas.benchmarks import FlowRunUpdate, GatePublic, GateState, Verdict
 from api.schemas.sign_in import benchmark_tag, gate_tag
 
+_REVIEW: Final = "review"
 _ENDED: Final = frozenset({"CANCELLED", "COMPLETED", "CRASHED", "FAILED", MISSING})
+_SETTLED: Final = frozenset({GateState.CONCLUDED, GateState.CANCELLED})
+_LOOK_AT_RESTING_S: Final = 5.0
 _TICK_S: Final = 1.0
 """For what nobody tells of: whoever knows that something was written kicks the ticker."""
 
@@ -35,6 +40,7 @@ class ReviewDispatcher:
         every_s: float = _TICK_S,
     ) -> None:
         self._client, self._prefect, self._nudge = client, prefect, nudge
+        self._next_look = 0.0
         self._log = structlog.get_logger().bind(loop="reviews")
         self.ticker = Ticker("reviews", every_s, self.tick)
 
@@ -45,13 +51,37 @@ class ReviewDispatcher:
             RegistryError, PrefectError: the first trouble, after every gate had its turn.
         """
         trouble: Exception | None = None
-        for gate in list(self._client.gates.all(live=True)):
+        live = list(self._client.gates.all(live=True))
+        for gate in live:
             try:
                 self._see_to(gate)
             except (RegistryError, PrefectError) as error:
                 trouble = trouble or error
+        try:
+            self._end_resting({gate.id for gate in live})
+        except (RegistryError, PrefectError) as error:
+            trouble = trouble or error
         if trouble is not None:
             raise trouble
+
+    def _end_resting(self, live: Collection[int]) -> None:
+        """End reviews that still rest at a gate where nobody is asked any more: withdrawn, say, while Prefect was away."""
+        if time.monotonic() < self._next_look:
+            return
+        for flow_run, parameters in self._prefect.resting([_REVIEW]):
+            if parameters.get("gate_id") not in live and self._is_settled(parameters, flow_run):
+                self._prefect.cancel(flow_run)
+                self._log.info("a review is not wanted any more", gate=parameters["gate_id"])
+        self._next_look = time.monotonic() + _LOOK_AT_RESTING_S
+
+    def _is_settled(self, parameters: Mapping[str, Any], flow_run: str) -> bool:
+        try:
+            gate = self._client.gates.get(parameters["gate_id"])
+        except Refused as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                return False  # another registry's, where several share a Prefect server
+            raise
+        return gate.state in _SETTLED and gate.flow_run_id == flow_run
 
     def _see_to(self, gate: GatePublic) -> None:
         if gate.flow_run_id is None:
@@ -67,7 +97,7 @@ class ReviewDispatcher:
 
     def _start(self, gate: GatePublic, key: str) -> None:
         flow_run = self._prefect.create_flow_run(
-            "review/registry",
+            f"{_REVIEW}/registry",
             {"gate_id": gate.id},
             idempotency_key=key,
             name=f"{gate.kind.value}: {gate.title}"[:200],

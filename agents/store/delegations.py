@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, select
 
 from agents.errors import InvalidInputError
 from agents.store.people import require
@@ -52,8 +52,13 @@ def decides_for(session: Session, gate: Gate, person: Person) -> Person | None:
     """Whose vote a person's decision at a gate would be: their own, that of whoever delegated to them, or nobody's."""
     if person.role == Role.DATA_OWNER:
         return person
-    givers = [session.get_one(Person, row.from_person) for row in _to(session, gate, person)]
-    return next((giver for giver in givers if giver.role == Role.DATA_OWNER), None)
+    rows = _to(session, person)
+    return _giver(session, [row for row in rows if row.gate_name in {None, gate.name}])
+
+
+def decides_somewhere(session: Session, person: Person) -> bool:
+    """Whether a person may decide at some gate now: by themselves, or since somebody delegated to them."""
+    return person.role == Role.DATA_OWNER or _giver(session, _to(session, person)) is not None
 
 
 def may_still_decide(session: Session, gate: Gate, decision: Decision) -> bool:
@@ -64,16 +69,22 @@ def may_still_decide(session: Session, gate: Gate, decision: Decision) -> bool:
     if person.revoked_at is not None or voter.revoked_at is not None:
         return False
     return person.id == voter.id or any(
-        row.from_person == voter.id for row in _to(session, gate, person, at=decision.decided_at)
+        row.from_person == voter.id and row.gate_name in {None, gate.name}
+        for row in _to(session, person, at=decision.decided_at)
     )
 
 
-def _to(session: Session, gate: Gate, person: Person, at: datetime | None = None) -> list[Delegation]:
+def _giver(session: Session, rows: list[Delegation]) -> Person | None:
+    """The first who may decide themselves, and is still there."""
+    givers = [session.get_one(Person, row.from_person) for row in rows]
+    return next((giver for giver in givers if giver.role == Role.DATA_OWNER and giver.revoked_at is None), None)
+
+
+def _to(session: Session, person: Person, at: datetime | None = None) -> list[Delegation]:
     """What was delegated to a person and has not been taken back; valid now, or `at` the time of a decision."""
     query = select(Delegation).where(
         Delegation.to_person == person.id,
         col(Delegation.revoked_at).is_(None),
         col(Delegation.until) > (at or now()),
-        or_(col(Delegation.gate_name).is_(None), col(Delegation.gate_name) == gate.name),
     )
     return list(session.exec(query.order_by(col(Delegation.id))))

@@ -191,7 +191,7 @@ def requested_by(session: Session, gate: Gate) -> Person | None:
 
 
 def renew(session: Session, gate_id: str, person: Person, *, days: float) -> Gate:
-    """Let a question stand for longer, also one that has expired.
+    """Let a question stand for longer.
 
     Raises:
         NotPermittedError: the person may not start work here.
@@ -199,6 +199,7 @@ def renew(session: Session, gate_id: str, person: Person, *, days: float) -> Gat
     """
     require(person, "start")
     gate = find_gate(session, gate_id)
+    _require_in_time(gate)
     if gate.state not in _UNDECIDED:
         raise ConflictError(f"gate {short(gate.id)!r} is {gate.state.value}: there is nothing to renew")
     gate.expires_at = now() + timedelta(days=days)
@@ -217,11 +218,24 @@ def events_of(session: Session, gate_id: str) -> list[GateEvent]:
 
 
 def has_expired(gate: Gate) -> bool:
-    return gate.expires_at is not None and gate.expires_at <= now() and gate.state in _UNDECIDED
+    in_time = gate.expires_at is None or gate.expires_at > now()
+    return gate.state == GateState.EXPIRED or (gate.state in _UNDECIDED and not in_time)
+
+
+def expire(session: Session) -> list[Gate]:
+    """Close the questions that nobody answered in time; those that were closed now."""
+    query = select(Gate).where(col(Gate.state).in_(_UNDECIDED), col(Gate.expires_at) <= now())
+    found = list(session.exec(query))
+    for gate in found:
+        gate.state = GateState.EXPIRED
+        session.add(gate)
+        note(session, gate.id, "expired", gate.title)
+    session.flush()
+    return found
 
 
 def remind(session: Session, settings: dict[str, GateSettings]) -> list[GateEvent]:
-    """Remind of what waits, where the site asks for that, and say once what has expired.
+    """Remind of what waits, where the site asks for that.
 
     Returns:
         The new events, for whoever tells people.
@@ -231,10 +245,7 @@ def remind(session: Session, settings: dict[str, GateSettings]) -> list[GateEven
         events = events_of(session, gate.id)
         last = max((event.at for event in events if event.kind in {"reminded", "renewed"}), default=gate.opened_at)
         every = settings.get(gate.name, _PLAIN).remind_days
-        if has_expired(gate):
-            if not any(event.kind == "expired" and event.at >= last for event in events):
-                new.append(GateEvent(gate_id=gate.id, kind="expired", detail=gate.title))
-        elif every is not None and now() - last >= timedelta(days=every):
+        if every is not None and not has_expired(gate) and now() - last >= timedelta(days=every):
             new.append(GateEvent(gate_id=gate.id, kind="reminded", detail=gate.title))
     session.add_all(new)
     session.flush()
@@ -245,6 +256,12 @@ def gate_of_run(session: Session, flow_run_id: str | None) -> Gate | None:
     """The gate at which a flow run waits for a person, if it does."""
     query = select(Gate).where(Gate.flow_run_id == flow_run_id, col(Gate.state).in_(_UNDECIDED))
     return None if flow_run_id is None else session.exec(query.order_by(col(Gate.opened_at).desc())).first()
+
+
+def rests(session: Session, flow_run_id: str | None) -> bool:
+    """Whether nothing of a flow run runs, since it waits for a person."""
+    gate = gate_of_run(session, flow_run_id)
+    return gate is not None and gate.state == GateState.WAITING
 
 
 def to_wake(session: Session) -> list[Gate]:
@@ -302,8 +319,15 @@ def _require_undecided(session: Session, gate: Gate, voter: Person) -> None:
         raise ConflictError(f"gate {name!r} is decided already; decisions do not change")
     if any(decision.counts_for == voter.id for decision in decisions_of(session, gate.id)):
         raise ConflictError(f"{voter.email!r} has decided at gate {name!r} already; it waits for somebody else")
+    _require_in_time(gate)
+
+
+def _require_in_time(gate: Gate) -> None:
     if has_expired(gate):
-        raise ConflictError(f"the question of gate {name!r} expired on {gate.expires_at:%Y-%m-%d %H:%M} UTC: renew it")
+        raise ConflictError(
+            f"the question of gate {short(gate.id)!r} expired on {gate.expires_at:%Y-%m-%d %H:%M} UTC, and what waited for"
+            " it has ended: ask for it again"
+        )
 
 
 def _named(person: Person, voter: Person) -> str:

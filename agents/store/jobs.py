@@ -65,6 +65,11 @@ def live_jobs(session: Session, kind: JobKind | None = None) -> list[Job]:
     return list(session.exec(query))
 
 
+def job_of_run(session: Session, flow_run_id: str) -> Job | None:
+    """The job that a flow run is the work of."""
+    return session.exec(select(Job).where(Job.flow_run_id == flow_run_id)).first()
+
+
 def to_start(session: Session) -> list[Job]:
     """Jobs that have no flow run yet."""
     query = select(Job).where(Job.state == JobState.QUEUED, col(Job.flow_run_id).is_(None))

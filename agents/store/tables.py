@@ -127,6 +127,8 @@ class GateState(StrEnum):
     DECIDED = "decided"
     SUPERSEDED = "superseded"
     """What was to be approved changed, or the flow ended without it."""
+    EXPIRED = "expired"
+    """Nobody answered in time: what waited for it has ended."""
 
 
 class Gate(SiteTable, table=True):
@@ -147,7 +149,7 @@ class Gate(SiteTable, table=True):
     four_eyes: bool = False
     """Whoever asked for the work may not approve it."""
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """After that it cannot be decided until somebody renews the question."""
+    """After that nobody decides here any more, and what waited ends; until then the question may be renewed."""
     opened_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     woken_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

@@ -104,7 +104,7 @@ def renew(
     days: Annotated[float, typer.Option("--days", min=0.01, max=366, help="So long it may be answered from now.")] = 7,
     as_json: Json = False,
 ) -> None:
-    """Let a question of the site stand for longer, also one that has expired."""
+    """Let a question of the site stand for longer than its time; one that has expired is to be asked again."""
     from agents.store import gates as book
 
     with site_store("start") as here, here.store.write() as session:
@@ -128,7 +128,7 @@ def delegate(
     from agents.store.people import find_person
 
     with site_store("decide") as here, here.store.write() as session:
-        taker = find_person(session, email.lower())
+        taker = find_person(session, email)
         end = until.replace(tzinfo=UTC)
         row = let(session, here.person, taker, until=end, gate_name=kind, reason=reason)
     where = "every gate" if kind is None else f"gates named {kind}"

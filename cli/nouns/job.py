@@ -104,18 +104,24 @@ def _cancel(here: AtSite, job: "Job") -> "Job":
     from agents.cancelling import cancel_job
 
     with ExitStack() as stack:
-        prefect = stack.enter_context(closing(_prefect(here))) if job.flow_run_id is not None else None
+        found = _prefect(here, job) if job.flow_run_id is not None else None
+        prefect = None if found is None else stack.enter_context(closing(found))
         return cancel_job(here.store, prefect, job, by=here.person.label)
 
 
-def _prefect(here: AtSite) -> "PrefectApi":
+def _prefect(here: AtSite, job: "Job") -> "PrefectApi | None":
+    """The site's Prefect server; none is needed for a job that rests: its flow run ends when the agent is back."""
     from agents.prefect_api import PrefectApi
+    from agents.store.gates import rests
     from cli import profiles
     from cli.errors import NotSetUpError
 
     try:
         url = here.home.prefect_url_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
+        with here.store.read() as session:
+            if rests(session, job.flow_run_id):
+                return None
         raise NotSetUpError("the site's Prefect server is not running: start the agent, which ends what runs") from None
     return PrefectApi(url, {"Authorization": f"Bearer {profiles.current().person()}"})
 

@@ -13,6 +13,7 @@ from api.schemas.benchmarks import (
     AssociationCreate,
     AssociationKind,
     AssociationPolicy,
+    AssociationState,
     BenchmarkCreate,
     BenchmarkPolicyUpdate,
     BenchmarkPublic,
@@ -87,7 +88,8 @@ class Committee:
             )
             model = mel.models.get(self.there.ids["logistic-regression"])
             found = mel.associations.get(self.there.ids["association:logistic-regression"])
-            mel.associations.withdraw(found.id, "once more")
+            if found.state != AssociationState.WITHDRAWN:
+                mel.associations.withdraw(found.id, "once more")
             assert found.compatibility is not None
             asked = mel.associations.create(
                 AssociationCreate(

@@ -12,7 +12,8 @@ from agents.errors import ConflictError, InvalidInputError, NotPermittedError
 from agents.home import GateSettings
 from agents.store import Store, jobs
 from agents.store import gates as book
-from agents.store.delegations import delegate, end_delegations
+from agents.store.delegations import decides_somewhere, delegate, end_delegations
+from agents.store.people import revoke
 from agents.store.tables import Gate, GateState, JobKind, Person, Role
 from api.schemas.benchmarks import Verdict
 from api.storage.columns import now
@@ -150,6 +151,17 @@ class TestDelegation:
             session.flush()
             assert book.valid_decision(session, gate.id) is None
 
+    def test_whoever_gave_it_is_gone(self, store: Store, owner: Person, person: Make) -> None:
+        helper = person(Role.VIEWER)
+        with store.write() as session:
+            gate = _open(session)
+            delegate(session, owner, helper, until=now() + SOON)
+            assert decides_somewhere(session, helper)
+            revoke(session, owner.email)
+            assert not decides_somewhere(session, helper)
+            with pytest.raises(NotPermittedError):
+                _decide(session, gate, helper)
+
     def test_an_operator_has_nothing_to_delegate(self, store: Store, person: Make) -> None:
         giver, taker = person(Role.OPERATOR), person(Role.OPERATOR)
         with store.write() as session, pytest.raises(NotPermittedError):
@@ -164,25 +176,50 @@ class TestDelegation:
                 delegate(session, owner, helper, until=now() - SOON)
 
 
+def _late(session: Session, gate: Gate) -> Gate:
+    gate.expires_at = now() - timedelta(seconds=1)
+    session.add(gate)
+    session.flush()
+    return gate
+
+
 class TestExpiry:
-    def test_an_expired_question_is_decided_by_nobody_until_it_is_renewed(self, store: Store, owner: Person) -> None:
+    def test_in_time_it_is_renewed_and_decided(self, store: Store, owner: Person) -> None:
         with store.write() as session:
             gate = _open(session, expires_days=1)
-            gate.expires_at = now() - timedelta(seconds=1)
-            session.add(gate)
-            with pytest.raises(ConflictError, match="expired"):
-                _decide(session, gate, owner)
-            book.renew(session, gate.id, owner, days=1)
+            book.renew(session, gate.id, owner, days=3)
+            assert book.expire(session) == []
             _decide(session, gate, owner)
             assert [event.kind for event in book.events_of(session, gate.id)] == ["opened", "renewed"]
 
-    def test_it_is_said_once(self, store: Store) -> None:
+    @pytest.mark.parametrize("closed", [False, True])
+    def test_afterwards_nobody_decides_or_renews(self, store: Store, owner: Person, *, closed: bool) -> None:
+        with store.write() as session:
+            gate = _late(session, _open(session, expires_days=1))
+            if closed:
+                book.expire(session)
+            with pytest.raises(ConflictError, match=r"expired .*: ask for it again"):
+                _decide(session, gate, owner)
+            with pytest.raises(ConflictError, match=r"expired .*: ask for it again"):
+                book.renew(session, gate.id, owner, days=1)
+            assert book.valid_decision(session, gate.id) is None
+
+    def test_it_is_closed_and_said_once(self, store: Store) -> None:
+        with store.write() as session:
+            gate = _late(session, _open(session, expires_days=1))
+            assert [closed.id for closed in book.expire(session)] == [gate.id]
+            assert book.expire(session) == []
+            assert gate.state == GateState.EXPIRED
+            assert [event.kind for event in book.events_of(session, gate.id)] == ["opened", "expired"]
+            assert book.list_gates(session) == []
+
+    def test_what_was_decided_in_time_stays_decided(self, store: Store, owner: Person) -> None:
         with store.write() as session:
             gate = _open(session, expires_days=1)
-            gate.expires_at = now() - timedelta(seconds=1)
-            session.add(gate)
-            assert [event.kind for event in book.remind(session, {})] == ["expired"]
-            assert book.remind(session, {}) == []
+            _decide(session, gate, owner)
+            _late(session, gate)
+            assert book.expire(session) == []
+            assert book.valid_decision(session, gate.id) is not None
 
 
 class TestRemind:
