@@ -13,6 +13,7 @@ from agents.site import Site, current_site
 from agents.store import gates, jobs
 from agents.store.tables import LIVE_JOBS, Job, JobState
 from flows.gates import Decision, GateRejected
+from flows.pools.leaving import steps_outlive
 from flows.sealing import SealedError
 
 
@@ -69,7 +70,8 @@ async def run_job(job_id: str, body: Callable[[Site, Job], Awaitable[None]]) -> 
         get_run_logger().info("the job ended as %s before: nothing is done again", job.state.value)
         return
     try:
-        await body(site, job)
+        with steps_outlive(site):
+            await body(site, job)
     except GateRejected as rejection:
         _finish(site, job_id, JobState.REJECTED, str(rejection))
         return

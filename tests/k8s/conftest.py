@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clusters import Namespace, image_registry, namespace
+from tests.k8s.images import build_application
 from tests.k8s.places import fill_in, open_to_the_cluster, replace
 
 
@@ -14,11 +15,19 @@ def python_image() -> str:
 
 
 @pytest.fixture(scope="session")
+def application() -> str:
+    """The application's image, by digest."""
+    return build_application()
+
+
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     """A namespace with all of `k8s/site` but a running agent."""
     with namespace("site") as own:
         nobody = {"Deployment": [replace("/spec/replicas", 0)]}
         patches = {**open_to_the_cluster(), **nobody}
-        folder = fill_in(tmp_path_factory.mktemp("overlay") / "site", "site/overlays/embedded", own, patches=patches)
+        folder = tmp_path_factory.mktemp("overlay") / "site"
+        flows = ["site/components/flow-pods"]
+        fill_in(folder, "site/overlays/embedded", own, patches=patches, components=flows)
         own.kubectl("apply", "-k", str(folder))
         yield own

@@ -3,23 +3,31 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 import uv
 
+from cli.demo.images import ImageBuilder, resolved
 from tests.clusters import image_registry
 
 ROOT: Final = Path(__file__).parents[2]
-_CERTIFICATES: Final = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
-_BUILDER: Final = """
-FROM {base}
-COPY pip /opt/pip
-COPY certificates.crt /etc/ssl/certs/ca-certificates.crt
-ENV PYTHONPATH=/opt/pip SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+_WORKER: Final = """
+FROM {application}
+COPY site /opt/prefect
+ENV PYTHONPATH=/opt/prefect
 """
-"""The Python image with pip, and with whom this host trusts: an index may be behind a proxy of its own."""
+_WORKER_PACKAGES: Final = (
+    "prefect-kubernetes==0.8.0",
+    "kubernetes-asyncio==36.1.0",
+    "kopf==1.45.2",
+    "pyopenssl==25.3.0",
+    "tenacity==9.1.2",
+    "iso8601==2.1.0",
+)
+"""What Prefect's Kubernetes worker needs beyond the application's own packages."""
 
 
 def docker(*words: str | Path, limit_s: float = 900) -> str:
@@ -39,25 +47,37 @@ def docker(*words: str | Path, limit_s: float = 900) -> str:
     return done.stdout.strip()
 
 
-def build_application(folder: Path) -> str:
+def builder() -> ImageBuilder:
+    """What makes images here: the demonstration's own, on the base that the cluster's registry has; skips without an engine."""
+    registry = image_registry()
+    docker("version")
+    return ImageBuilder(registry.host, registry.python())
+
+
+def build_application() -> str:
     """Build the image and push it; what was built before is found in the engine's cache.
 
     Returns:
         Its name by digest.
     """
-    registry = image_registry()
-    base = registry.python()
-    docker("version")
-    uv_program = uv.find_uv_bin()
-    install = [uv_program, "pip", "install", "--quiet", "--target", str(folder / "pip"), "pip==25.3"]
+    return builder().application()
+
+
+def build_worker(folder: Path, application: str) -> str:
+    """Prefect's Kubernetes worker on the application's own packages, pushed.
+
+    Returns:
+        Its name by digest.
+    """
+    site = folder / "site"
+    install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--target", str(site), *_WORKER_PACKAGES]
     subprocess.run(install, check=True, timeout=300)
-    shutil.copy(_CERTIFICATES, folder / "certificates.crt")
-    (folder / "Dockerfile").write_text(_BUILDER.format(base=base), encoding="utf-8")
-    builder, name = f"{registry.host}/builder:test", f"{registry.host}/assay:test"
-    docker("build", "--quiet", "--tag", builder, folder)
-    arguments = ("--build-arg", f"BASE={base}", "--build-arg", f"BUILDER={builder}")
-    docker("build", "--quiet", "--network=host", *arguments, "--file", ROOT / "Containerfile", "--tag", name, ROOT)
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(site)], check=True
+    )
+    (folder / "Dockerfile").write_text(_WORKER.format(application=application), encoding="utf-8")
+    host = image_registry().host
+    name = f"{host}/prefect-worker:test"
+    docker("build", "--quiet", "--tag", name, folder)
     docker("push", "--quiet", name)
-    [digest] = [each for each in docker("inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", name).split()
-                if each.startswith(f"{registry.host}/assay@")][-1:]  # fmt: skip
-    return digest
+    return resolved(name, host)

@@ -1,60 +1,23 @@
 """The application's image as a registry and as a hospital's agent in one cluster, applied as `k8s/` says."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clusters import Namespace, namespace, wait_for
-from tests.k8s.images import build_application
-from tests.k8s.manifests import K8S
+from tests.clusters import namespace, wait_for
+from tests.k8s.deployed import NO_INGRESS, SMALL, Deployed, site_toml
 from tests.k8s.places import REGISTRY, fill_in, listener, open_to_the_cluster, replace, start_trying, tried
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-SMALL = {"Deployment": [replace("/spec/template/spec/containers/0/resources/requests/cpu", "10m")]}
-NO_INGRESS = {"Ingress": [replace("/spec/ingressClassName", "none")]}
-START_S = 420.0
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A Deployment of the application's image, whose commands are typed in its pod."""
-
-    own: Namespace
-    name: str
-    container: str
-
-    def wait_until_ready(self) -> None:
-        self.own.kubectl("rollout", "status", f"deployment/{self.name}", f"--timeout={START_S:.0f}s")
-
-    def assay(self, *words: str, environment: tuple[str, ...] = ()) -> Any:
-        """Type a command, and give its answer as data."""
-        command = ("exec", f"deploy/{self.name}", "-c", self.container, "--", "env", *environment, "assay", *words)
-        return json.loads(self.own.kubectl(*command, "--json"))
-
-    def pod(self) -> dict[str, Any]:
-        """The pod that is not on its way out."""
-        listed = self.own.get(
-            "pods", "-l", f"app.kubernetes.io/name=assay,app.kubernetes.io/component={self.container}"
-        )["items"]
-        [found] = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
-        return dict(found)
-
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return build_application(tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture(scope="module")
-def registry(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def registry(application: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     with namespace("registry") as own:
         folder = tmp_path_factory.mktemp("overlay") / "registry"
-        fill_in(folder, "registry/overlays/embedded", own, image=image, patches={**SMALL, **NO_INGRESS})
+        fill_in(folder, "registry/overlays/embedded", own, image=application, patches={**SMALL, **NO_INGRESS})
         own.kubectl("apply", "-k", str(folder))
         deployed = Deployed(own, "assay-registry", "registry")
         deployed.wait_until_ready()
@@ -72,7 +35,7 @@ def administrator(registry: Deployed) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def agent(
-    image: str, registry: Deployed, administrator: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+    application: str, registry: Deployed, administrator: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
     """A site that knows its registry's address and has a token, and nothing else of it."""
     registry.assay("organization", "add", "north", "--title", "North", environment=administrator)
@@ -89,29 +52,14 @@ def agent(
             **open_to_the_cluster(),
             f"NetworkPolicy/{REGISTRY}": [replace("/spec/egress/0", to_the_registry)],
         }
-        settings = site_toml(own, f"http://assay-registry.{registry.own.name}.svc.cluster.local", image)
-        fill_in(folder, "site/overlays/embedded", own, image=image, site_toml=settings, patches=patches)
+        settings = site_toml(own, f"http://assay-registry.{registry.own.name}.svc.cluster.local", application)
+        fill_in(folder, "site/overlays/embedded", own, image=application, site_toml=settings, patches=patches)
         own.kubectl("create", "secret", "generic", "assay-secrets", f"--from-literal=registry.token={token}")
         own.kubectl("apply", "-k", str(folder))
         own.kubectl("label", "namespace", own.name, "assay/pages=true")  # which lets it through to the registry
         deployed = Deployed(own, "assay-agent", "agent")
         deployed.wait_until_ready()
         yield deployed
-
-
-def site_toml(own: Namespace, registry_url: str, image: str) -> str:
-    """The overlay's settings, as a hospital fills them in."""
-    text = (K8S / "site" / "overlays" / "embedded" / "site.toml").read_text(encoding="utf-8")
-    changes = {
-        '"hospital"': '"north"',
-        '"https://registry.example.org"': f'"{registry_url}"\npoll_s = 1\nheartbeat_s = 2',
-        '"assay-site"\n': f'"{own.name}"\n',
-        f'"registry.example.org/assay@sha256:{"0" * 64}"': f'"{image}"',
-    }
-    for old, new in changes.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
 
 
 def heard_of(registry: Deployed, administrator: tuple[str, ...]) -> dict[str, Any]:

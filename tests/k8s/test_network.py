@@ -15,6 +15,8 @@ WHO: Mapping[str, Mapping[str, str]] = {
     "agent": {**NAME, COMPONENT: "agent"},
     "step": {**NAME, COMPONENT: "step"},
     "control": {**NAME, COMPONENT: "probe-control"},
+    "flow": {COMPONENT: "flow", "app.kubernetes.io/part-of": "prefect"},
+    "flow-worker": {**NAME, COMPONENT: "flow-worker"},
     "stranger": {},
 }
 
@@ -27,12 +29,23 @@ def outside(python_image: str) -> Iterator[tuple[Namespace, Address]]:
 
 
 @pytest.fixture(scope="module")
-def found(site: Namespace, outside: tuple[Namespace, Address], python_image: str) -> dict[str, dict[str, bool]]:
+def pages(site: Namespace, python_image: str) -> Address:
+    """The agent's, behind which its Prefect is."""
+    return listener(site, python_image, "pages", WHO["agent"])
+
+
+@pytest.fixture(scope="module")
+def found(
+    site: Namespace, outside: tuple[Namespace, Address], pages: Address, python_image: str
+) -> dict[str, dict[str, bool]]:
     """Who reaches what."""
     other, server = outside
     service, behind = cluster_addresses()
     inside = listener(site, python_image, "neighbour", WHO["stranger"])
-    addresses = {"service": service, "api": behind, "server": server, "neighbour": inside, "node": (behind[0], 10250)}
+    node = (behind[0], 10250)
+    addresses = {
+        "service": service, "api": behind, "server": server, "neighbour": inside, "node": node, "pages": pages,
+    }  # fmt: skip
     for name, labels in WHO.items():
         start_trying(site, python_image, f"try-{name}", labels, addresses)
     start_trying(other, python_image, "try-outside", {}, addresses)
@@ -62,13 +75,18 @@ class TestEgress:
     ) -> None:
         assert {name for name, reached in found[who].items() if reached} == {"service", "api"}
 
+    @pytest.mark.parametrize("who", ["flow", "flow-worker"])
+    def test_a_flow_and_its_worker_reach_the_agents_pages_besides(
+        self, found: dict[str, dict[str, bool]], who: str
+    ) -> None:
+        assert {name for name, reached in found[who].items() if reached} == {"service", "api", "pages"}
+
 
 class TestIngress:
     def test_nobody_from_elsewhere_reaches_a_pod_of_the_site(self, found: dict[str, dict[str, bool]]) -> None:
         assert found["outside"]["neighbour"] is False
 
-    def test_pages_are_for_the_namespace_that_the_hospital_names(self, site: Namespace, python_image: str) -> None:
-        pages = listener(site, python_image, "pages", WHO["agent"])
+    def test_pages_are_for_the_namespace_that_the_hospital_names(self, pages: Address, python_image: str) -> None:
         with namespace("people") as people:
             start_trying(people, python_image, "before", {}, {"pages": pages})
             assert tried(people, "before") == {"pages": False}

@@ -127,6 +127,21 @@ class TestAsked:
         assert allowed(agent, asked, "") == []
         assert allowed(agent, MAY, "default") == []
 
+    def test_a_flow_in_a_pod_of_its_own_may_less(self, site: Namespace) -> None:
+        flow = f"system:serviceaccount:{site.name}:assay-flow"
+        assert len(allowed(flow, MAY, site.name)) == len(MAY) - 1
+        assert allowed(flow, [("list", "jobs.batch"), *MAY_NOT], site.name) == []
+        assert allowed(flow, MAY, "default") == []
+
+    def test_the_worker_of_flows_makes_jobs_and_reads_nothing_of_them(self, site: Namespace) -> None:
+        worker = f"system:serviceaccount:{site.name}:assay-flow-worker"
+        may = [(verb, "jobs.batch") for verb in ("create", "get", "list", "watch", "delete")]
+        assert len(allowed(worker, may, site.name)) == len(may)
+        assert (
+            allowed(worker, [("get", "pods/log"), ("get", "deployments.apps/assay-agent"), *MAY_NOT], site.name) == []
+        )
+        assert allowed(worker, may, "default") == []
+
     def test_steps_have_an_account_that_may_nothing(self, site: Namespace) -> None:
         assert allowed(f"system:serviceaccount:{site.name}:default", (*MAY, *MAY_NOT), site.name) == []
 
