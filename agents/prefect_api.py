@@ -10,6 +10,7 @@ import httpx2
 import structlog
 
 from agents.errors import AgentError
+from api.client.trust import trust_for
 
 MISSING: Final = "MISSING"
 """The state type of a flow run that the server does not know (any more)."""
@@ -35,7 +36,9 @@ class PrefectApi:
         self.url = url.rstrip("/")
         # Shorter than the five seconds after which the server closes a connection: never one that is being closed.
         limits = httpx2.Limits(keepalive_expiry=2)
-        self._client = httpx2.Client(headers=dict(headers or {}), timeout=timeout_s, limits=limits, trust_env=False)
+        self._client = httpx2.Client(
+            headers=dict(headers or {}), timeout=timeout_s, limits=limits, verify=trust_for(url), trust_env=False
+        )
         self._log = structlog.get_logger().bind(api="prefect")
 
     def close(self) -> None:

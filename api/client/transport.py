@@ -10,6 +10,7 @@ import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.client.errors import Refused, Unreachable, WrongContent
+from api.client.trust import trust_for
 from api.schemas.common import Problem
 
 _KEEP_S: Final = 2.0
@@ -54,6 +55,7 @@ class Transport:
             auth=_Bearer(token) if token else None,
             timeout=httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
             limits=httpx2.Limits(keepalive_expiry=_KEEP_S),
+            verify=trust_for(self.url),
             follow_redirects=False,
             transport=transport,
         )
