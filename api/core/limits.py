@@ -17,6 +17,8 @@ _DIGITS: Final = 18
 class BodyTooLargeError(HTTPException):
     """More came than is taken. FastAPI lets an HTTPException through while it reads a body, and nothing else."""
 
+    fix = _FIX
+
     def __init__(self, limit: int) -> None:
         super().__init__(413, f"the body is larger than {limit} bytes")
 

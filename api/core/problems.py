@@ -53,7 +53,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        fix = "See /openapi.json for what there is." if error.status_code == HTTPStatus.NOT_FOUND else None
+        known = "See /openapi.json for what there is." if error.status_code == HTTPStatus.NOT_FOUND else None
+        fix: str | None = getattr(error, "fix", known)
         return problem(error.status_code, f"{request.method} {request.url.path}: {error.detail}", fix)
 
     @app.exception_handler(Exception)

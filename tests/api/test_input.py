@@ -1,6 +1,7 @@
 """What comes in: strict in its shape, limited in its size, and refused with what to do about it."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from api.core.limits import UPLOADS
 from cubes.digests import digest_bytes
+from tests.api import rights
 from tests.api.campaign import HEARTBEAT, METRICS, Campaign, MakeCampaign
+from tests.api.rights import Right
 from tests.api.world import Registry
 
 LISTS = (
@@ -21,6 +24,7 @@ LISTS = (
     "benchmarks",
     "associations",
     "gates",
+    "preparations",
     "datasets",
     "executions",
     "results",
@@ -142,7 +146,35 @@ class TestShape:
             assert registry.call("administrator", "GET", f"/v1/{what}/{number}").status_code in {403, 404, 422}
 
 
+def _take_a_body() -> list[Right]:
+    return [
+        right
+        for right in rights.read()
+        if right.method in {"POST", "PUT", "PATCH"} and right.path != f"{UPLOADS}{{digest}}"
+    ]
+
+
 class TestSize:
+    @pytest.mark.parametrize("right", _take_a_body(), ids=lambda right: right.route)
+    @pytest.mark.parametrize("known", [True, False], ids=["with its length", "in pieces"])
+    def test_no_route_reads_on(self, registry: Registry, right: Right, *, known: bool) -> None:
+        """Whoever sends it: somebody signed in, or nobody."""
+        whole, read = registry.settings.max_body_bytes * 2, 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal read
+            while read < whole:
+                read += 65_536
+                yield b" " * 65_536
+
+        path = re.sub(r"{\w+}", "1", right.path)
+        headers = {"Idempotency-Key": "too-large-1", **({"Content-Length": str(whole)} if known else {})}
+        for party in ("administrator", "site:north", "anyone"):
+            read = 0
+            answer = registry.call(party, right.method, path, content=pieces(), headers=headers)
+            assert answer.status_code in ({413} if known else {401, 403, 404, 413})
+            assert answer.json()["fix"]
+
     def test_a_body_above_the_limit_is_413(self, registry: Registry) -> None:
         answer = _post(registry, "/v1/organizations", b" " * (registry.settings.max_body_bytes + 1))
         assert answer.status_code == 413
@@ -245,6 +277,15 @@ class TestProblem:
         problem = registry.call("administrator", "POST", "/v1/organizations", json=body).json()
         assert len(problem["errors"]) == 20
         assert "(19 more)" in problem["detail"]
+
+
+def test_every_list_has_pages(registry: Registry) -> None:
+    listed = {
+        path.removeprefix("/v1/")
+        for path, methods in registry.app.openapi()["paths"].items()
+        if "{" not in path and any(each["name"] == "limit" for each in methods.get("get", {}).get("parameters", []))
+    }
+    assert listed == set(LISTS)
 
 
 @pytest.mark.parametrize("noun", LISTS)
