@@ -4,6 +4,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from cli.demo.cast import Actor, actor
 from cli.demo.stage import Stage
+from cli.demo.terminal import Place, Terminal
 from cli.errors import FailedError, TimedOutError
 from tests.cli.federation import Federation
 
@@ -116,3 +118,32 @@ class TestHandOver:
             ["/bin/sh", "-ec", "\n".join(told)], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=True
         )
         assert json.loads(done.stdout)["registry"]["email"] == "mel@company.example"
+
+    def test_whoever_types_elsewhere_is_told_the_way_there(self, mel: Actor, tmp_path: Path) -> None:
+        stage, seen = _stage()
+        place = Place("assay-demo-north", "assay-agent", "agent")
+        mel.terminal = Terminal(place, tmp_path / "log", [sys.executable, "-m", "cli.demo.shell"])
+        try:
+            stage.hand_over(mel, ["gate", "list"])
+        finally:
+            mel.terminal.close()
+        way, *exports, command = [line.strip() for line in seen.getvalue().splitlines()[1:]]
+        assert way == "kubectl -n assay-demo-north exec -it deployment/assay-agent -c agent -- sh"
+        assert f"export ASSAY_TOKEN={mel.environment['ASSAY_TOKEN']}" in exports
+        assert command == "assay gate list"
+
+
+class TestElsewhere:
+    def test_commands_run_where_the_actor_s_terminal_is(self, mel: Actor, tmp_path: Path) -> None:
+        stage, _ = _stage()
+        place = Place("assay-demo-north", "assay-agent", "agent")
+        mel.terminal = Terminal(place, tmp_path / "log", [sys.executable, "-m", "cli.demo.shell"])
+        try:
+            with stage.phase("Looking"):
+                assert "mel@company.example" in stage.play(mel, "whoami")
+            assert stage.ask(mel, "whoami")["registry"]["email"] == "mel@company.example"
+            assert not stage.succeeds(mel, "model", "show", "nobody")
+        finally:
+            mel.terminal.close()
+        with pytest.raises(FailedError, match="'assay-demo-north' has ended"):
+            stage.succeeds(mel, "whoami")
