@@ -146,7 +146,28 @@ class TestSanityAndStatistics:
         assert _run("preparator/statistics_report.py", **self._paths(tmp_path), report=report).returncode == 0
         statistics = read_statistics(report)
         assert (statistics["cases"], statistics["malignant"]) == (24, 19)
-        assert set(statistics["features"]["radius_mean"]) == {"mean", "sd", "q05", "median", "q95"}
+        assert set(statistics["features"]["radius_mean"]) == {"mean", "sd", "q10", "median", "q90"}
+
+    @pytest.mark.parametrize("cases", [20, 21, 24])
+    def test_no_statistic_is_one_patients_value(
+        self, prepare: Callable[..., Any], raw: Path, tmp_path: Path, cases: int
+    ) -> None:
+        """The median of an odd number of cases would be, and so would be a quantile that falls on a case."""
+        for file in ("data/cases.csv", "labels/labels.csv"):
+            _edit(raw / file, lambda rows: rows.__delitem__(slice(cases + 1, None)))
+        prepare()
+        report = tmp_path / "statistics.yaml"
+        assert _run("preparator/statistics_report.py", **self._paths(tmp_path), report=report).returncode == 0
+        with (tmp_path / "data" / "cases.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == cases
+        for name, found in read_statistics(report)["features"].items():
+            values = sorted(float(row[name]) for row in rows)
+            own = {f"{value:.6g}" for value in values if values.count(value) == 1}
+            assert own.isdisjoint(f"{value:.6g}" for value in found.values()), name
+            for quantile, share in (("q10", 0.1), ("median", 0.5), ("q90", 0.9)):
+                place = share * (cases - 1)
+                assert values[max(0, int(place) - 2)] <= found[quantile] <= values[min(cases - 1, int(place) + 3)]
 
     def test_few_cases_are_only_counted(self, prepare: Callable[..., Any], raw: Path, tmp_path: Path) -> None:
         for file in ("data/cases.csv", "labels/labels.csv"):

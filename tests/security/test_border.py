@@ -106,7 +106,7 @@ class TestSource:
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.security.whole_job", str(tmp_path_factory.mktemp("job"))]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=ROOT)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr[-4000:]
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 

@@ -1,7 +1,8 @@
 """Statistics of a prepared dataset: enough for a committee to judge it, nothing that is a single patient's value.
 
-Quantiles at 5, 50 and 95 % stand in for minimum and maximum, which belong to one person each; groups smaller than ten
-cases are described by their size alone.
+Quantiles at 10, 50 and 90 % stand in for minimum and maximum, which belong to one person each, and are means of the cases
+around them: the median proper of an odd number of cases is somebody's own value. Features of fewer than twenty cases are not
+described.
 """
 
 import argparse
@@ -12,7 +13,8 @@ from pathlib import Path
 from schema import FEATURES
 
 VOLUMES = "/mlcommons/volumes"
-SMALLEST_GROUP = 10
+SMALLEST_GROUP = 20
+AROUND = 5
 
 
 def main() -> None:
@@ -38,15 +40,22 @@ def main() -> None:
 
 
 def _feature(name: str, values: list[float]) -> list[str]:
-    cuts = statistics.quantiles(values, n=20, method="inclusive")
+    ordered = sorted(values)
     summary = {
         "mean": statistics.fmean(values),
         "sd": statistics.stdev(values),
-        "q05": cuts[0],
-        "median": cuts[9],
-        "q95": cuts[18],
+        "q10": _quantile(ordered, 0.1),
+        "median": _quantile(ordered, 0.5),
+        "q90": _quantile(ordered, 0.9),
     }
     return [f"  {name}:", *(f"    {key}: {value:.6g}" for key, value in summary.items())]
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    """The mean of the five cases around a quantile: close to it, and nobody's own value."""
+    first = round(share * (len(ordered) - 1)) - AROUND // 2
+    first = max(0, min(first, len(ordered) - AROUND))
+    return statistics.fmean(ordered[first : first + AROUND])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class TestResume:
             bob.post(f"/api/flow_runs/{gate.flow_run_id}/resume", json=reviews.form(gate))
         reviews.concluded(gate)
         with reviews.there.client("root") as root:
-            entries = [entry for entry in root.audit.entries(limit=200).items if entry.subject == f"gate:{gate.id}"]
+            entries = root.audit.entries(limit=200, subject=f"gate:{gate.id}").items
             assert root.audit.verify().intact
         decided = next(entry for entry in entries if entry.action == "gate.decided")
         assert (decided.actor, decided.detail["digest"]) == ("Bob <bob@university.example>", gate.digest)
