@@ -6,6 +6,7 @@ hospital type in their agent's pod, since a site's commands work on the site's o
 """
 
 import json
+import os
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,10 +50,12 @@ class InCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for terminal in self._terminals:
-            terminal.close()
-        with self.console.status("    what was made in the cluster is removed"):
-            self.cluster.remove()
+        try:
+            for terminal in self._terminals:
+                terminal.close()
+        finally:
+            with self.console.status("    what was made in the cluster is removed"):
+                self.cluster.remove()
 
     def prepare(self, stage: Stage) -> None:
         with (
@@ -147,7 +150,7 @@ class InCluster:
         return Party(self._namespaces[name], self._built.application, self.cluster.mark)
 
     def _apply(self, stage: Stage, overlay: Path) -> None:
-        stage.tell(f"$ kubectl apply -k {overlay}")
+        stage.tell(f"$ kubectl apply -k {os.path.relpath(overlay)}")
         kubectl("apply", "-k", str(overlay))
 
 

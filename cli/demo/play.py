@@ -38,8 +38,8 @@ def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None
     width = None if sys.stdout.isatty() and picture is None else _WIDE
     console = Console(highlight=False, emoji=False, width=width, record=picture is not None)
     stage = Stage(console, by_hand=by_hand)
-    fresh_folder(folder)
     ground = _ground(folder, console, cluster=cluster)
+    fresh_folder(folder)
     environments = folder.parent / "environments"
     environments.mkdir(exist_ok=True)
     console.print(Text(f"One registry and three hospitals, {ground.where}, below {_near(folder)!r}.", style="bold"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from cli.errors import FailedError
 
 _SHELL: Final = ("python", "-m", "cli.demo.shell")
 _END_S: Final = 10.0
+_ANSWER_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,16 @@ class Terminal:
         """Run a command there.
 
         Raises:
-            FailedError: the connection has ended; with the end of its log.
+            FailedError: the connection has ended, with the end of its log; or nobody answers.
         """
         asked = json.dumps({"words": list(words), "environment": dict(environment), "typed": typed})
         try:
             _pipe(self._process.stdin).write(asked + "\n")
             _pipe(self._process.stdin).flush()
+            if not select.select([_pipe(self._process.stdout)], [], [], _ANSWER_S)[0]:
+                raise FailedError(
+                    f"nobody answered in {self.place.namespace!r} for {_ANSWER_S:.0f} s: assay {words[0]}"
+                )
             answer = _pipe(self._process.stdout).readline()
         except (BrokenPipeError, ValueError):
             answer = ""

@@ -48,6 +48,18 @@ class TestTypeIn:
             terminal.type_in(["--version"], {})
         terminal.close()
 
+    def test_one_that_says_nothing_is_not_waited_for_without_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cli.demo.terminal._ANSWER_S", 0.2)
+        program = "import sys; sys.stdin.readlines()"
+        terminal = Terminal(PLACE, tmp_path / "north.log", [sys.executable, "-c", program])
+        try:
+            with pytest.raises(FailedError, match=r"nobody answered in 'assay-north'.*assay job"):
+                terminal.type_in(["job", "list"], {})
+        finally:
+            terminal.close()
+
 
 class TestClose:
     def test_what_does_not_hang_up_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
