@@ -1,38 +1,27 @@
 """The demonstration, played as a new user would, and its story checked by program."""
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.demonstration import AUROC, MODELS, play, scores
+from tests.watching import processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 HOSPITALS = {"north": 190, "harbour": 130, "south": 80}
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def story(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., None]) -> dict[str, Any]:
     """`summary.json` of one demonstration, whose processes have all ended."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
     play(folder, limit_s=840)
-    assert _still_running(folder) == []
+    # Those that its processes started end by themselves when they notice.
+    until(lambda: not processes(str(folder)), "the last of its processes to end")
     told: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return told
-
-
-def _still_running(folder: Path) -> list[str]:
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if str(folder) in line:
-                found.append(line)
-    return found
 
 
 class TestStory:

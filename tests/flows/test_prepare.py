@@ -3,10 +3,14 @@
 import pytest
 
 from agents.errors import NotPermittedError
-from agents.store.tables import DatasetState, GateState, JobState, ScoreState
+from agents.store.tables import DatasetState, GateState, JobState, OutboxItem, ScoreState
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import DatasetRegistration, PayloadKind
 from tests.flows.agency import Agency
+
+
+def _queued(north: Agency, dataset: str) -> list[OutboxItem]:
+    return [item for item in north.queued(PayloadKind.DATASET) if item.subject == dataset]
 
 
 class TestRegister:
@@ -20,9 +24,9 @@ class TestRegister:
             "cases": gate.shown["statistics"]["cases"],
         }
         assert (north.job(job).progress["step"], north.dataset("approved").state) == ("gate", DatasetState.PREPARED)
-        assert north.queued(PayloadKind.DATASET) == []
+        assert _queued(north, "approved") == []
         assert north.approve(job).state == JobState.DONE
-        (item,) = north.queued(PayloadKind.DATASET)
+        (item,) = _queued(north, "approved")
         registration = DatasetRegistration.model_validate_json(item.body)
         assert registration.statistics == gate.shown["statistics"]
         assert (registration.decision.person, registration.decision.digest) == (
