@@ -15,10 +15,10 @@ from sqlmodel import Session, col, select
 from agents.errors import AgentError, NotFoundError
 from agents.manifest import Manifest, build_manifest
 from agents.measured import execution_folder
-from agents.planner import Unit, units
+from agents.planner import Unit, find_benchmark, units
 from agents.site import Site
 from agents.store.gates import decision_of
-from agents.store.tables import Execution, Gate, OutboxItem, OutboxState, Score
+from agents.store.tables import Dataset, Execution, Gate, OutboxItem, OutboxState, Score
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ApprovedResult, PayloadKind
 from cubes.contract import ContainerType, load_contract
@@ -59,6 +59,7 @@ def trail_of(site: Site, execution: Execution) -> list[Link]:
     with site.store.read() as session:
         return [
             *_registered(site, execution),
+            *_prepared(session, site, execution),
             *_approved(session, execution),
             *_fetched(site, execution),
             *_ran(site, execution),
@@ -86,6 +87,8 @@ def _registered(site: Site, execution: Execution) -> Iterator[Link]:
     for what, digest in (("files", cube.additional_files_digest), ("parameters", cube.parameters_digest)):
         if digest is not None:
             yield Link("registered", what, digest, fits=True)
+    yield Link("registered", "preparator", unit.benchmark.preparator.pack_digest, fits=True)
+    yield Link("registered", "metrics cube", unit.benchmark.metrics_cube.pack_digest, fits=True)
     yield Link("registered", "dataset", unit.dataset.root, fits=True)
     identity = execution_identity(
         model=cube.pack_digest,
@@ -94,6 +97,16 @@ def _registered(site: Site, execution: Execution) -> Iterator[Link]:
         dataset_root=unit.dataset.root,
     )
     yield Link("registered", "execution", identity, identity == execution.identity, "made of the digests above")
+
+
+def _prepared(session: Session, site: Site, execution: Execution) -> Iterator[Link]:
+    dataset = session.exec(select(Dataset).where(Dataset.name == execution.dataset_name)).first()
+    if dataset is None or dataset.preparator_digest is None or dataset.root is None:
+        return
+    benchmark = find_benchmark(site.work(), dataset.benchmark_id)
+    fits = benchmark is None or benchmark.preparator.pack_digest == dataset.preparator_digest
+    yield Link("prepared", "preparator", dataset.preparator_digest, fits)
+    yield Link("prepared", "dataset", dataset.root, fits=True)
 
 
 def _approved(session: Session, execution: Execution) -> Iterator[Link]:
@@ -108,30 +121,48 @@ def _approved(session: Session, execution: Execution) -> Iterator[Link]:
 
 
 def _fetched(site: Site, execution: Execution) -> Iterator[Link]:
-    content = site.cubes.content_of(execution.model_digest)
-    if not content.is_dir():
-        yield Link("fetched", "cube", execution.model_digest, fits=True, note="no longer here")
+    yield from _cube(site, "cube", execution.model_digest)
+    unit = _unit(site, execution)
+    if unit is None:
         return
-    whole = site.cubes.is_whole(execution.model_digest)
-    yield Link(
-        "fetched", "cube", execution.model_digest, whole, "every byte read again" if whole else "changed on disk"
-    )
+    files = unit.model.cube.additional_files_digest
+    if files is not None:
+        yield _unpacked(site, "files", files)
+    yield from _cube(site, "metrics cube", unit.benchmark.metrics_cube.pack_digest)
+
+
+def _cube(site: Site, what: str, digest: str) -> Iterator[Link]:
+    """A cube as it lies at the site, and its image."""
+    yield (found := _unpacked(site, what, digest))
+    content = site.cubes.content_of(digest)
+    if not found.fits or not content.is_dir():
+        return
     try:
         contract = load_contract(content)
     except CubeError as error:
-        yield Link("fetched", "contract", execution.model_digest, fits=False, note=str(error))
+        yield Link("fetched", "contract", digest, fits=False, note=str(error))
         return
     if contract.container_type == ContainerType.DOCKER_IMAGE:
-        yield from _image(site, str(contract.reference.digest))
+        yield from _image(site, str(contract.reference.digest), f"of the {what}")
 
 
-def _image(site: Site, named: str) -> Iterator[Link]:
-    yield Link("fetched", "image", named, fits=True, note="as the contract names it, and any engine pulls it")
-    for stored in site.images.store.list():
-        if stored.record.digest == named:
-            record = stored.record
-            yield Link("fetched", "manifest", record.manifest, fits=True, note="of this machine's architecture")
-            yield Link("fetched", "config", record.config, fits=True, note=f"and {len(record.layers)} layers, verified")
+def _unpacked(site: Site, what: str, digest: str) -> Link:
+    if not site.cubes.content_of(digest).is_dir():
+        return Link("fetched", what, digest, fits=True, note="no longer here")
+    whole = site.cubes.is_whole(digest)
+    return Link("fetched", what, digest, whole, "every byte read again" if whole else "changed on disk")
+
+
+def _image(site: Site, named: str, whose: str) -> Iterator[Link]:
+    record = site.images.store.record(named)
+    if record is None:
+        yield Link("fetched", "image", named, fits=True, note=f"{whose}; what runs steps pulled it by this digest")
+        return
+    whole = site.images.store.is_whole(named)
+    note = "no file of it was touched" if whole else "changed on disk"
+    yield Link("fetched", "image", named, whole, f"{whose}; {note}")
+    yield Link("fetched", "manifest", record.manifest, fits=True, note="of this machine's architecture")
+    yield Link("fetched", "config", record.config, fits=True, note=f"and {len(record.layers)} layers, verified")
 
 
 def _ran(site: Site, execution: Execution) -> Iterator[Link]:

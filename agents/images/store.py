@@ -125,6 +125,17 @@ class ImageStore:
         found = [StoredImage(_record(place), _size(place)) for place in places]
         return tuple(sorted(found, key=lambda image: image.record.pulled_at))
 
+    def record(self, digest: str) -> ImageRecord | None:
+        """What was verified when the image of a digest was unpacked; None where it is not here."""
+        try:
+            return _record(self._folder / digest.removeprefix("sha256:"))
+        except FileNotFoundError:
+            return None
+
+    def is_whole(self, digest: str) -> bool:
+        """Whether the image of a digest is here, and nothing in it was touched since it was unpacked."""
+        return _is_whole(self._folder / digest.removeprefix("sha256:"), digest)
+
     def changed(self) -> tuple[Path, ...]:
         """Places where something was changed, added or removed since the image was unpacked."""
         places = [path.parent for path in sorted(self._folder.glob("*/image.json")) if set(path.parent.name) <= _NAME]

@@ -1,18 +1,14 @@
 """What the tests of the command line share: a way to type commands, and a site with people, jobs and questions."""
 
-import io
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from agents.store.tables import Role
-from cli.main import main
 from tests.cli.federation import Federation, federation
-from tests.cli.support import Assay, Ended, Here
+from tests.cli.support import Assay, Ended, Here, type_command
 
 
 @pytest.fixture(autouse=True)
@@ -24,26 +20,9 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def assay(monkeypatch: pytest.MonkeyPatch) -> Assay:
+def assay() -> Assay:
     """Type a command: through the entry point, as from a shell."""
-
-    def run(*words: str | Path, stdin: str = "") -> Ended:
-        out, err = io.StringIO(), io.StringIO()
-        monkeypatch.setattr(sys, "argv", ["assay", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        before = dict(os.environ)
-        code = 0
-        try:
-            with redirect_stdout(out), redirect_stderr(err):
-                main()
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-        return Ended(code, out.getvalue(), err.getvalue())
-
-    return run
+    return type_command
 
 
 @pytest.fixture

@@ -1,10 +1,16 @@
 """A way to speak of a command's end, and a site with people, jobs and questions."""
 
+import io
 import json
+import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from agents.home import Home, SiteSettings, create_home
 from agents.store import Store, gates, jobs
@@ -15,6 +21,7 @@ from api.schemas.border import Isolation, ProbeOutcome
 from api.schemas.cubes import CubeKind, CubeRef
 from api.schemas.records import AuditHead, BenchmarkWork, DatasetWork, ModelWork, SiteWork
 from api.storage.columns import now
+from cli.main import main
 from cubes.digests import digest_bytes
 from cubes.metrics import MetricSchema
 
@@ -35,6 +42,25 @@ class Ended:
 
 
 Assay = Callable[..., Ended]
+
+
+def type_command(*words: str | Path, stdin: str = "") -> Ended:
+    """Type a command, through the entry point; what it changes in the environment is changed back."""
+    out, err = io.StringIO(), io.StringIO()
+    before = dict(os.environ)
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["assay", *map(str, words)])
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def run_task(assay: Assay, cube: Path, task: str, output: Path, *options: str, **inputs: Path) -> Ended:

@@ -56,10 +56,18 @@ class TestTrail:
         links = trail_of(here.site, execution)
         dataset, result = (next(t for t in here.registry.taken if t.kind == kind) for kind in ("dataset", "result"))
         root = dataset.document["root"]
-        assert _digests(links, "dataset") == [("registered", root), ("scored", root)]
+        assert _digests(links, "dataset") == [(moment, root) for moment in ("registered", "prepared", "scored")]
         (left,) = [link for link in links if link.moment == "left"]
         assert left.note.startswith("Owner <owner@north.example>")
         assert json.loads(result.body)["dataset_root"] == root
+
+    def test_the_benchmark_s_cubes_are_those_that_prepared_and_scored(
+        self, here: Hospital, execution: Execution
+    ) -> None:
+        links, work = trail_of(here.site, execution), here.registry.work.benchmarks[0]
+        scorer, preparator = work.metrics_cube.pack_digest, work.preparator.pack_digest
+        assert _digests(links, "metrics cube") == [(m, scorer) for m in ("registered", "fetched", "scored")]
+        assert _digests(links, "preparator") == [(m, preparator) for m in ("registered", "prepared")]
 
     def test_predictions_that_changed_do_not_fit(self, here: Hospital, execution: Execution) -> None:
         path = here.site.home.path / "executions" / short(execution.identity) / "predictions" / "predictions.csv"
