@@ -16,6 +16,7 @@ from agents.errors import (
     NotSignedInError,
 )
 from agents.store import Store, gates, people
+from agents.store.delegations import decides_for, decides_somewhere
 from agents.store.tables import Gate, GateState, Person, Role, Score, ScoreState
 from api.schemas.sign_in import Answer, DeskError, GateCard, SignedIn, Standing, Vote, benchmark_tag
 from api.storage.columns import now
@@ -38,16 +39,16 @@ class SitePeople:
 
     def by_password(self, email: str, password: str) -> SignedIn:
         with _told(), self._store.read() as session:
-            return _signed_in(people.by_password(session, email, password))
+            return _signed_in(session, people.by_password(session, email, password))
 
     def by_token(self, secret: str) -> SignedIn:
         with _told(), self._store.read() as session:
-            return _signed_in(people.sign_in(session, secret))
+            return _signed_in(session, people.sign_in(session, secret))
 
     def by_subject(self, issuer: str, subject: str, email: str) -> SignedIn:
         try:
             with self._store.write() as session:
-                return _signed_in(people.by_subject(session, issuer, subject, email))
+                return _signed_in(session, people.by_subject(session, issuer, subject, email))
         except NotSignedInError as error:
             raise DeskError(HTTPStatus.FORBIDDEN, str(error)) from None
 
@@ -55,7 +56,7 @@ class SitePeople:
         """Sessions outlive a token's expiry, never its revocation."""
         with self._store.read() as session:
             person = session.get(Person, int(key.removeprefix(_PERSON)))
-        return None if person is None or person.revoked_at is not None else _signed_in(person)
+            return None if person is None or person.revoked_at is not None else _signed_in(session, person)
 
 
 class SiteGates:
@@ -67,18 +68,20 @@ class SiteGates:
     def waiting(self, who: SignedIn) -> list[GateCard]:
         with self._store.read() as session:
             person = _person(session, who)
-            return [_card(session, gate, person) for gate in gates.list_gates(session)]
+            return [
+                _card(session, gate, person) for gate in gates.list_gates(session) if _may_look(session, gate, person)
+            ]
 
     def get(self, who: SignedIn, gate_id: str) -> GateCard:
         with _told(), self._store.read() as session:
-            person = _person(session, who)
-            return _card(session, gates.find_gate(session, gate_id), person)
+            person, gate = _person(session, who), gates.find_gate(session, gate_id)
+            if not _may_look(session, gate, person):
+                raise DeskError(HTTPStatus.FORBIDDEN, f"{who.name} may not look at gate {gate_id!r}")
+            return _card(session, gate, person)
 
     def of_run(self, flow_run_id: str) -> GateCard | None:
-        """The run's latest gate that is not superseded."""
-        query = select(Gate).where(Gate.flow_run_id == flow_run_id, Gate.state != GateState.SUPERSEDED)
         with self._store.read() as session:
-            gate = session.exec(query.order_by(col(Gate.opened_at).desc())).first()
+            gate = _of_run(session, flow_run_id)
             return None if gate is None else _card(session, gate)
 
     def decide(self, who: SignedIn, gate_id: str, answer: Answer) -> GateCard:
@@ -95,23 +98,35 @@ class SiteGates:
             )
             return _card(session, session.get_one(Gate, decision.gate_id), person)
 
-    def may_read(self, who: SignedIn, _flow_run_id: str) -> bool:
-        """Whoever may look at gates here may look at all of them."""
-        return who.standing != Standing.VIEWER
+    def may_read(self, who: SignedIn, flow_run_id: str) -> bool:
+        with self._store.read() as session:
+            person, gate = _person(session, who), _of_run(session, flow_run_id)
+            return person.role != Role.VIEWER or (gate is not None and _may_look(session, gate, person))
 
     def woken(self, gate_id: str) -> None:
         with _told(), self._store.write() as session:
             gates.mark_woken(session, gate_id)
 
 
-def _signed_in(person: Person) -> SignedIn:
+def _signed_in(session: Session, person: Person) -> SignedIn:
     tags = None if person.benchmarks is None else frozenset(map(benchmark_tag, person.benchmarks))
     return SignedIn(
         key=f"{_PERSON}{person.id}",
         name=person.label,
-        standing=Standing.VIEWER if person.role == Role.VIEWER else Standing.OPERATOR,
+        standing=_standing(session, person),
         tags=tags,
     )
+
+
+def _standing(session: Session, person: Person) -> Standing:
+    if person.role != Role.VIEWER:
+        return Standing.OPERATOR
+    return Standing.DELEGATE if decides_somewhere(session, person) else Standing.VIEWER
+
+
+def _may_look(session: Session, gate: Gate, person: Person) -> bool:
+    """Whether a person may read what a gate shows: a viewer only where they decide in somebody's place."""
+    return person.role != Role.VIEWER or decides_for(session, gate, person) is not None
 
 
 def _person(session: Session, who: SignedIn) -> Person:
@@ -122,8 +137,15 @@ def _person(session: Session, who: SignedIn) -> Person:
     return person
 
 
+def _of_run(session: Session, flow_run_id: str) -> Gate | None:
+    """The run's latest gate that is not superseded."""
+    query = select(Gate).where(Gate.flow_run_id == flow_run_id, Gate.state != GateState.SUPERSEDED)
+    return session.exec(query.order_by(col(Gate.opened_at).desc())).first()
+
+
 def _card(session: Session, gate: Gate, reader: Person | None = None) -> GateCard:
     asked = gates.requested_by(session, gate)
+    voter = None if reader is None else decides_for(session, gate, reader)
     return GateCard(
         id=gate.id,
         name=gate.name,
@@ -145,6 +167,7 @@ def _card(session: Session, gate: Gate, reader: Person | None = None) -> GateCar
         requested_by=None if asked is None else asked.label,
         earlier={str(item.get("item")): _sent_before(session, item) for item in gate.shown.get("items", [])},
         barred=None if reader is None else gates.barred(session, gate, reader),
+        in_place_of=None if voter is None or reader is None or voter.id == reader.id else voter.label,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -33,6 +33,8 @@ class Standing(StrEnum):
 
     VIEWER = "viewer"
     """Reads the runs of their own benchmarks."""
+    DELEGATE = "delegate"
+    """A viewer in whose hands somebody has put their own decisions for a while: reads as before, and answers those gates."""
     OPERATOR = "operator"
     """Reads, and answers gates where the gates' keeper lets them."""
     WORKER = "worker"
@@ -41,6 +43,10 @@ class Standing(StrEnum):
     """The agent and the runner of flows beside this server; a machine."""
     ADMINISTRATOR = "administrator"
     """Reads and tidies up; decides nothing by this alone."""
+
+
+PEOPLE: Final = frozenset({Standing.VIEWER, Standing.DELEGATE, Standing.OPERATOR, Standing.ADMINISTRATOR})
+"""Those who are no machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class GateCard:
     """Item to the numbers that were last released for the same thing: what changed since."""
     barred: str | None = None
     """Why whoever looks cannot decide here now; None when they can."""
+    in_place_of: str | None = None
+    """Whose vote it would be if whoever looks decided: somebody who delegated to them; None for their own."""
 
     @property
     def verdict(self) -> Verdict | None:

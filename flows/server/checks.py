@@ -7,12 +7,11 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from api.schemas.sign_in import SignedIn, Standing
+from api.schemas.sign_in import PEOPLE, SignedIn, Standing
 from flows.server.http import Refused
 from flows.server.routes import Check
 from flows.server.sight import Sight, sees_all
 
-_PEOPLE: Final = frozenset({Standing.VIEWER, Standing.OPERATOR, Standing.ADMINISTRATOR})
 _CANCELLING: Final = frozenset({"CANCELLING", "CANCELLED"})
 _RENDERED: Final = "__prefect_kind"
 _WITH_BODY: Final = frozenset(
@@ -47,6 +46,7 @@ class Checks:
         self._of: dict[Check, Callable[[Asked], Awaitable[Any]]] = {
             Check.NONE: self._nothing,
             Check.SETTINGS: self._nothing,
+            Check.STREAM: self._nothing,
             Check.PUBLIC: self._nothing,
             Check.RUN: self._run,
             Check.TASK_RUN: self._task_run,
@@ -155,11 +155,11 @@ class Checks:
         body = _without_force(asked.body)
         state = body.get("state")
         wanted = state.get("type") if isinstance(state, Mapping) else None
-        if asked.who.standing in _PEOPLE and wanted not in _CANCELLING:
+        if asked.who.standing in PEOPLE and wanted not in _CANCELLING:
             raise Refused(
                 HTTPStatus.FORBIDDEN, f"nobody sets a run to {wanted!r} by hand: decide at its gate, or cancel it"
             )
-        if asked.who.standing in _PEOPLE and not sees_all(asked.who):
+        if asked.who.standing in PEOPLE and not sees_all(asked.who):
             raise Refused(HTTPStatus.FORBIDDEN, "whoever sees the runs of some benchmarks alone cancels none")
         return body
 
@@ -178,7 +178,7 @@ class Checks:
     async def _shown(self, asked: Asked) -> Any:
         """What a gate shows is confidential between its two sides, also from others who see the run."""
         await self._sight.require_run(asked.who, asked.id)
-        if asked.who.standing in _PEOPLE and not await self._may_read(asked.who, asked.id):
+        if asked.who.standing in PEOPLE and not await self._may_read(asked.who, asked.id):
             raise Refused(HTTPStatus.FORBIDDEN, f"{asked.who.name} may not read what this run's gate shows")
         return asked.body
 

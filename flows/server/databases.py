@@ -106,8 +106,10 @@ def _migrate(connection: psycopg.Connection, server_url: str, template: str) -> 
 
 
 def _connection(server_url: str) -> psycopg.Connection:
-    url = make_url(server_url).set(drivername="postgresql", database="postgres")
-    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=15)
+    # Part by part: as one address, a password with a space in it would not be what it was.
+    url = make_url(server_url).set(database="postgres")
+    parts = url.translate_connect_args(username="user", database="dbname") | dict(url.query)
+    return psycopg.connect(**parts, autocommit=True, connect_timeout=15)
 
 
 def _exists(connection: psycopg.Connection, name: str) -> bool:

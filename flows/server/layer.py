@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,7 +21,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse
 
-from api.schemas.sign_in import SignedIn, Standing
+from api.schemas.sign_in import PEOPLE, SignedIn, Standing
 from flows.server.checks import Asked, Checks
 from flows.server.deciding import Deciding
 from flows.server.hosting import App, Layer, Receive, Scope, Send
@@ -41,10 +42,10 @@ from flows.server.oidc import Provider
 from flows.server.pages import OWN_PATHS, Pages
 from flows.server.protocol import Gates, People
 from flows.server.routes import Check, Match, find_route
-from flows.server.sight import Sight
+from flows.server.sight import Sight, sees_all
+from flows.server.stream import Narrowed
 
 _API: Final = "/api"
-_PEOPLE: Final = frozenset({Standing.VIEWER, Standing.OPERATOR, Standing.ADMINISTRATOR})
 _CLOSED: Final = frozenset({"/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"})
 _POLICY_VIOLATION: Final = 1008
 _PAGES_SETTINGS: Final = {"server": {"analytics_enabled": False, "ui": {"show_promotional_content": False}}}
@@ -139,7 +140,7 @@ class _Layer:
 
     async def _to_pages(self, who: SignedIn, scope: Scope, receive: Receive, send: Send) -> None:
         """Prefect's pages: static files, and the settings that they read."""
-        if who.standing not in _PEOPLE:
+        if who.standing not in PEOPLE:
             raise Refused(HTTPStatus.FORBIDDEN, f"these pages are for people; {who.name} uses the API")
         if scope["method"] not in {"GET", "HEAD"} or scope["path"] in _CLOSED:
             raise Refused(HTTPStatus.FORBIDDEN, f"{scope['method']} {scope['path']} is nobody's to use here")
@@ -180,18 +181,23 @@ class _Layer:
         try:
             match = self._match(scope, "WS")
             who = await self._identities.require(scope)
-            await self._admit(who, match, scope)
+            match = await self._admitted(who, match, scope)
         except Refused as refused:
             await self._note(refused, who, scope)
             await receive()
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refused.reason[:120]})
             return
-        await self._prefect(scope, _Watched(receive, lambda: self._still(who, scope)).receive, send)
+        receive = _Watched(receive, lambda: self._still(who, scope)).receive
+        if match.row.check == Check.STREAM and _sees_some(who):
+            narrowed = Narrowed(partial(self._sight.sees, who), receive, send)
+            receive, send = narrowed.receive, narrowed.send
+        await self._prefect(scope, receive, send)
 
-    async def _admit(self, who: SignedIn, match: Match | None, scope: Scope) -> None:
+    async def _admitted(self, who: SignedIn, match: Match | None, scope: Scope) -> Match:
         if match is None or who.standing not in match.row.who:
             raise Refused(HTTPStatus.FORBIDDEN, f"{who.name} ({who.standing.value}) may not open {scope['path']}")
         await self._checks.apply(match.row.check, Asked(who, match.places, ""))
+        return match
 
     async def _still(self, who: SignedIn, scope: Scope) -> bool:
         """Whether whoever opened a websocket would be let in now."""
@@ -235,6 +241,11 @@ class _Watched:
             if not await self._still():
                 self._next.cancel()
                 return {"type": "websocket.disconnect", "code": _POLICY_VIOLATION}
+
+
+def _sees_some(who: SignedIn) -> bool:
+    """Whether somebody is told of flow runs alone, and not of all of them."""
+    return not sees_all(who) or who.standing in {Standing.VIEWER, Standing.DELEGATE}
 
 
 def _is_navigation(scope: Scope) -> bool:

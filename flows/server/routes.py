@@ -13,6 +13,7 @@ from api.schemas.sign_in import Standing
 
 _LETTERS: Final = {
     "v": Standing.VIEWER,
+    "d": Standing.DELEGATE,
     "o": Standing.OPERATOR,
     "w": Standing.WORKER,
     "s": Standing.SERVICE,
@@ -45,6 +46,8 @@ class Check(StrEnum):
     """The work pool in the path is their own."""
     ALL = "all"
     """Cannot be narrowed: refused to whoever does not see all runs."""
+    STREAM = "stream"
+    """Each event is read; whoever sees some runs is passed those of their runs alone (flows.server.stream)."""
     RESUME = "resume"
     """Only with a decision; the form is validated, and rewritten from it."""
     STATE = "state"
@@ -100,11 +103,11 @@ _TABLE: Final = (
     ("GET /flow_runs/{id}/graph-v2", "voa", Check.RUN),
     ("GET /flow_runs/{id}/logs/download", "voa", Check.RUN),
     ("PATCH /flow_runs/{id}/labels", "sw", Check.RUN),
-    ("POST /flow_runs/{id}/resume", "osa", Check.RESUME),
+    ("POST /flow_runs/{id}/resume", "dosa", Check.RESUME),
     ("POST /flow_runs/{id}/set_state", "oswa", Check.STATE),
     ("POST /flow_runs/{id}/input", "sw", Check.INPUT),
-    ("POST /flow_runs/{id}/input/filter", "osw", Check.SHOWN),
-    ("GET /flow_runs/{id}/input/{key}", "oswa", Check.SHOWN),  # a gate's form shows what nobody has approved yet
+    ("POST /flow_runs/{id}/input/filter", "dosw", Check.SHOWN),
+    ("GET /flow_runs/{id}/input/{key}", "doswa", Check.SHOWN),  # a gate's form shows what nobody has approved yet
     ("DELETE /flow_runs/{id}/input/{key}", "", Check.NONE),
     ("GET /flow_run_states/", "voswa", Check.OF_RUN),
     ("GET /flow_run_states/{id}", "swa", Check.ALL),
@@ -130,7 +133,7 @@ _TABLE: Final = (
     # Logs, artifacts, events.
     ("POST /logs/", "sw", Check.NAMED),
     ("POST /logs/filter", "voa", Check.LOGS),
-    ("WS /logs/out", "oa", Check.ALL),
+    ("WS /logs/out", "oa", Check.ALL),  # lines name no tags to narrow by; logs of one's runs are read by filters
     ("POST /artifacts/", "sw", Check.NAMED),
     ("POST /artifacts/filter", "voa", Check.NARROW),
     ("POST /artifacts/count", "voa", Check.NARROW),
@@ -145,7 +148,7 @@ _TABLE: Final = (
     ("GET /events/filter/next", "oa", Check.ALL),
     ("POST /events/count-by/{countable}", "oa", Check.ALL),
     ("WS /events/in", "sw", Check.NONE),
-    ("WS /events/out", "osa", Check.ALL),
+    ("WS /events/out", "vosa", Check.STREAM),  # for programs: Prefect's pages ask again by themselves and open none
     # Flows and deployments: the product's own. Runs of them are asked for by the agent alone.
     ("POST /flows/", "s", Check.NONE),
     ("POST /flows/filter", "voa", Check.NARROW),
@@ -273,7 +276,13 @@ _TABLE: Final = (
     ("DELETE /saved_searches/{id}", "oa", Check.ALL),
 )
 
-ROUTES: Final = {route: Row(frozenset(_LETTERS[letter] for letter in who), check) for route, who, check in _TABLE}
+
+def _row(who: str, check: Check) -> Row:
+    """A delegate may what a viewer may; where they may more, their own letter stands."""
+    return Row(frozenset(_LETTERS[letter] for letter in who.replace("v", "vd")), check)
+
+
+ROUTES: Final = {route: _row(who, check) for route, who, check in _TABLE}
 """`METHOD /template`, as in Prefect's OpenAPI document, to its row. `WS` stands for a websocket."""
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")

@@ -35,6 +35,14 @@ class Sight:
         if run is None or not _is_theirs(who, run):
             raise _unknown("flow run", run_id)
 
+    async def sees(self, who: SignedIn, run_id: UUID) -> bool:
+        """Whether a flow run is one that somebody may see."""
+        try:
+            await self.require_run(who, run_id)
+        except Refused:
+            return False
+        return True
+
     async def require_run_of(self, who: SignedIn, kind: str, identifier: object) -> None:
         """The same for the flow run of a task run or an artifact (`kind` is Prefect's plural)."""
         if sees_all(who):

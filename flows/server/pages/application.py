@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from api.schemas.common import address
-from api.schemas.sign_in import DeskError, GateCard, SignedIn, Standing
+from api.schemas.sign_in import PEOPLE, DeskError, GateCard, SignedIn, Standing
 from flows.server.deciding import Deciding, read_answer
 from flows.server.hosting import Receive, Scope, Send
 from flows.server.http import FORM_BYTES, Refused, read_body, read_json, require_same_origin
@@ -32,9 +32,14 @@ from flows.server.pages.reading import sections
 OWN_PATHS: Final = frozenset({"sign-in", "sign-out", "single-sign-on", "waiting", "gates", "pages"})
 """The first part of each path that is ours; Prefect's pages use none of them."""
 _HERE: Final = Path(__file__).parent
-_READERS: Final = frozenset({Standing.OPERATOR, Standing.ADMINISTRATOR})
+_READERS: Final = PEOPLE - {Standing.VIEWER}
 _ROUND_TRIP_S: Final = 600
 _TOO_MANY: Final = "Too many attempts. Wait a quarter of an hour, then try again."
+_CHANGED: Final = "What it showed is no longer so, or nobody waits for it any more."
+_NO_LONGER: Final = {
+    "cancelled": "It was withdrawn, or something else settled it.",
+    "decided": "Those who decided may no longer: whoever waits for it asks again.",
+}
 _NO: Final = "Nobody is known here by this address and password. Check both, or ask an administrator."
 
 Page = Callable[[Request], Awaitable[Response]]
@@ -64,6 +69,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.globals["has_decided"] = has_decided
         # The cookie of the round trip to the provider holds what its answer must repeat; the session itself is another one.
         trip = Middleware(
             SessionMiddleware,
@@ -200,6 +206,7 @@ class Pages:
         return self._html(
             "gate.html", who, status=status,
             card=card, sections=sections(card), exact=_exact(card), problem=problem, reason=reason, woken=woken,
+            no_longer=_NO_LONGER.get(card.state, _CHANGED),
         )  # fmt: skip
 
     # Gates, for programs.
@@ -280,6 +287,11 @@ class Pages:
     ) -> Response:
         text = self._templates.get_template(template).render({"place": self._name, "who": who, "here": "", **values})
         return HTMLResponse(text, status, headers)
+
+
+def has_decided(card: GateCard, who: SignedIn) -> bool:
+    """Whether somebody has had their say at a gate already."""
+    return any(vote.person == who.name or vote.person.startswith(f"{who.name} for ") for vote in card.votes)
 
 
 def _local(page: object) -> str:

@@ -21,6 +21,8 @@ _RESULTS: Final = frozenset({"items", "rows"})
 _LEAST_ALIKE: Final = 2
 _NUMBERS: Final = 1
 """The place of the columns with what was measured."""
+_LABELS: Final = {"asked": "services asked meanwhile", "sd": "standard deviation", "id": "number"}
+"""Names that say too little to somebody who did not choose them."""
 _NOT_FINITE: Final = {"float:nan": "not a number", "float:inf": "infinite", "float:-inf": "minus infinite"}
 
 Rows = Sequence[Mapping[str, Any]]
@@ -70,7 +72,8 @@ def as_cell(value: Any, name: str = "") -> Cell:
     if text in _NOT_FINITE:
         return Cell(_NOT_FINITE[text], whole=text, number=True, alarming=True)
     alarming = name.endswith("isolation") and text != "isolated"
-    return Cell(short(text), whole=text) if _DIGEST.fullmatch(text) else Cell(text, alarming=alarming)
+    words = text.replace("_", " ") if alarming else text
+    return Cell(short(text), whole=text) if _DIGEST.fullmatch(text) else Cell(words, alarming=alarming)
 
 
 def _parts(title: str, shown: Mapping[str, Any], earlier: Earlier) -> Iterator[Section]:
@@ -123,7 +126,11 @@ def _table(title: str, rows: Rows, earlier: Earlier) -> Iterator[Section]:
     columns = [name for name in names if name not in shared]
     last = [name.rpartition(".")[2] for name in columns]
     header = [
-        Cell(_words(name if last.count(end) > 1 else end), whole=_words(name), number=_is_numeric(name, rows))
+        Cell(
+            _words(name if last.count(end) > 1 or end in _NAMES else end),
+            whole=_words(name),
+            number=_is_numeric(name, rows),
+        )
         for name, end in zip(columns, last, strict=True)
     ]
     lines = [[_compared(name, row, earlier) for name in columns] for row in rows]
@@ -229,4 +236,4 @@ def _is_numeric(name: str, rows: Rows) -> bool:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").replace(".", ": ")
+    return _LABELS.get(name, name).replace("_", " ").replace(".", ": ")

@@ -121,6 +121,15 @@ class TestCell:
         assert as_cell(False, "isolated").alarming
         assert not as_cell("isolated", "isolation").alarming
 
+    def test_names_say_what_they_are_of(self) -> None:
+        rows = [{"item": str(n), "model": f"m{n}", "title": "M", "cube": {"name": f"c{n}", "id": n}} for n in (1, 2)]
+        found = _sections({"items": rows})
+        assert [cell.text for cell in found["models"].header] == ["item", "model", "cube: name", "number"]
+
+    def test_words_of_machines_are_told_in_ours(self) -> None:
+        assert as_cell("not_isolated", "isolation").text == "not isolated"
+        assert _words(_sections({"asked": "nobody"})["In short"]) == [["services asked meanwhile", "nobody"]]
+
     def test_words_for_yes_no_and_nothing(self) -> None:
         values: tuple[Any, ...] = (True, False, None, [], {})
         assert [as_cell(value).text for value in values] == ["yes", "no", "-", "none", "none"]

@@ -85,7 +85,18 @@ class TestTable:
         }
         for route, row in ROUTES.items():
             if Standing.VIEWER in row.who and not route.startswith("GET "):
-                assert route.rsplit("/", 1)[-1] in {*reading, "validate"}, route
+                assert route.rsplit("/", 1)[-1] in {*reading, "validate", "out"}, route
+
+    def test_delegates_answer_gates_and_are_viewers_in_all_else(self) -> None:
+        more = {
+            route for route, row in ROUTES.items() if (Standing.DELEGATE in row.who) != (Standing.VIEWER in row.who)
+        }
+        assert more == {
+            "POST /flow_runs/{id}/resume",
+            "POST /flow_runs/{id}/input/filter",
+            "GET /flow_runs/{id}/input/{key}",
+        }
+        assert all(Standing.DELEGATE in ROUTES[route].who for route in more)
 
     def test_gates_are_answered_by_resuming_alone(self) -> None:
         assert ROUTES["POST /flow_runs/{id}/resume"].check == Check.RESUME

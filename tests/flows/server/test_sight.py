@@ -134,7 +134,8 @@ class TestWebsocket:
         assert self._status(place, "/api/events/out", **place.people["ann"].headers) == 101
         for who in ("vic", "ann"):
             assert self._status(place, "/api/events/in", **place.people[who].headers) == 403
-        assert self._status(place, "/api/events/out", **place.people["vic"].headers) == 403
+        assert self._status(place, "/api/events/out", **place.people["vic"].headers) == 101
+        assert self._status(place, "/api/logs/out", **place.people["vic"].headers) == 403
 
     def test_from_another_sites_page(self, place: Place) -> None:
         with place.browser("ann") as ann:
