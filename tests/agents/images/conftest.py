@@ -26,7 +26,7 @@ def registry() -> Iterator[ImageRegistry]:
 
 @pytest.fixture
 def access() -> RegistryAccess:
-    return RegistryAccess(pause_s=0.01, timeout_s=10)
+    return RegistryAccess(pause_s=0.01)
 
 
 @pytest.fixture
