@@ -5,6 +5,7 @@ the names that `prefect.yaml` gives them. A worker then needs a token of the poo
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from flows.settings import ENVIRONMENT
 KUBERNETES: Final = "kubernetes"
 POOLS: Final = {"process": "assay-process", KUBERNETES: "assay-kubernetes"}
 """Name of the deployments, and Prefect's kind of worker, to the work pool."""
+_KEPT: Final = frozenset({"tmp", "authorities"})
 TEMPLATE: Final = Path(__file__).parent / "kubernetes.json"
 
 
@@ -64,7 +66,10 @@ def pod_template(settings: KubernetesSettings, home: Path) -> dict[str, Any]:
     """
     template: dict[str, Any] = json.loads(TEMPLATE.read_text(encoding="utf-8"))
     variables = template["variables"]["properties"]
-    fixed = [{"name": name, "value": value} for name, value in {**ENVIRONMENT, HOME_VARIABLE: str(home)}.items()]
+    # Whose certificates the agent trusts, its flows trust: k8s/site/components/own-authorities.
+    trusted = {name: os.environ[name] for name in ("SSL_CERT_FILE",) if name in os.environ}
+    named = {**ENVIRONMENT, **trusted, HOME_VARIABLE: str(home)}
+    fixed = [{"name": name, "value": value} for name, value in named.items()]
     given = [each for each in variables["env"]["default"] if each["name"] != HOME_VARIABLE]
     defaults: dict[str, Any] = {
         "namespace": settings.namespace,
@@ -83,8 +88,8 @@ def pod_template(settings: KubernetesSettings, home: Path) -> dict[str, Any]:
 
 def _mount(pod: dict[str, Any], settings: KubernetesSettings) -> None:
     """The agent's claims at the agent's paths, in place of the usual two."""
-    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
-    volumes = [each for each in pod["volumes"] if each["name"] == "tmp"]
+    mounts = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] in _KEPT]
+    volumes = [each for each in pod["volumes"] if each["name"] in _KEPT]
     for number, volume in enumerate(settings.volumes):
         name = f"volume-{number}"
         source = (

@@ -27,7 +27,7 @@ from flows.settings import ENVIRONMENT
 from tests.flows.agency import Agency
 
 ROOT: Final = Path(__file__).parents[2]
-START_S: Final = 300.0
+START_S: Final = 600.0
 """A worker starts a Python, which starts another, before a flow's first line."""
 
 
@@ -43,7 +43,7 @@ def deployed(prefect_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     templates: dict[str, Any] = {"process": {}, "kubernetes": json.loads(TEMPLATE.read_text())}
     for kind, name in POOLS.items():
         pool = {"name": name, "type": kind, "base_job_template": templates[kind]}
-        answer = httpx2.post(f"{prefect_url}/work_pools/", json=pool, trust_env=False, timeout=60)
+        answer = httpx2.post(f"{prefect_url}/work_pools/", json=pool, trust_env=False, timeout=120)
         assert answer.status_code in {201, 409}, answer.text
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
@@ -59,11 +59,12 @@ def deployed(prefect_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 class TestDeploy:
     @pytest.mark.parametrize("pool", POOLS)
     def test_every_flow_is_on_every_pool(self, deployed: str, pool: str) -> None:
         for flow in (*site_flows(), *registry_flows()):
-            found = httpx2.get(f"{deployed}/deployments/name/{flow.name}/{pool}", trust_env=False, timeout=60).json()
+            found = httpx2.get(f"{deployed}/deployments/name/{flow.name}/{pool}", trust_env=False, timeout=120).json()
             assert found["work_pool_name"] == POOLS[pool]
             assert found["pull_steps"] in ([], None)
             assert load_flow_from_entrypoint(found["entrypoint"]).fn is flow.fn
@@ -210,8 +211,10 @@ class TestOfASite:
         mounts = {
             each["mountPath"]: each["readOnly"] for each in pod["containers"][0]["volumeMounts"] if "readOnly" in each
         }
-        assert mounts == {"/var/lib/assay": False, "/data": True}
-        claims = [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if each["name"] != "tmp"]
+        assert mounts == {"/var/lib/assay": False, "/data": True, "/etc/assay-authorities": True}
+        claims = [
+            each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each
+        ]
         assert claims == ["assay-site", "assay-data"]
 
     def test_what_is_true_of_prefect_in_the_agent_is_true_there(self, template: dict[str, Any]) -> None:
@@ -220,12 +223,25 @@ class TestOfASite:
         assert ENVIRONMENT.items() <= values.items()
         assert values[HOME_VARIABLE] == "/var/lib/assay/home"
 
+    @pytest.mark.parametrize("trusted", [None, "/etc/assay-authorities/ca.crt"])
+    def test_whom_the_agent_trusts_its_flows_trust(
+        self, settings: SiteSettings, monkeypatch: pytest.MonkeyPatch, trusted: str | None
+    ) -> None:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        if trusted is not None:
+            monkeypatch.setenv("SSL_CERT_FILE", trusted)
+        assert settings.kubernetes is not None
+        env = pod_template(settings.kubernetes, Path("/x"))["variables"]["properties"]["env"]["default"]
+        assert [each["value"] for each in env if each["name"] == "SSL_CERT_FILE"] == ([trusted] if trusted else [])
+
     def test_the_token_is_a_secret_in_place_of_the_worker_s_own_words(self, template: dict[str, Any]) -> None:
         env = template["variables"]["properties"]["env"]["default"]
         mine = [each for each in env if each["name"] == "PREFECT_CLIENT_CUSTOM_HEADERS"]
         assert mine[0]["value"] == ""
         assert mine[-1]["valueFrom"] == {"secretKeyRef": {"name": "assay-worker", "key": "headers"}}
 
+    @pytest.mark.slow
+    @pytest.mark.timeout(900)
     def test_it_is_prefect_yaml_s_own_deployment_that_the_agent_offers(self, deployed: str) -> None:
         async def offered() -> None:
             async with PrefectClient(deployed) as client:
@@ -239,7 +255,7 @@ class TestOfASite:
 
 def _deployment(url: str, name: str) -> dict[str, Any]:
     """What matters of a deployment to whoever runs it."""
-    found = httpx2.get(f"{url}/deployments/name/{name}", trust_env=False, timeout=60).json()
+    found = httpx2.get(f"{url}/deployments/name/{name}", trust_env=False, timeout=120).json()
     keys = ("id", "entrypoint", "work_pool_name", "tags", "parameter_openapi_schema", "enforce_parameter_schema")
     return {key: found[key] for key in keys}
 

@@ -35,6 +35,7 @@ def slow_registry(folder: Path, seconds: float) -> Iterator[Hospital]:
         folder: empty, or to be made.
         seconds: how long a preparation takes at least.
     """
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch, hospital(folder / "helper", "", patch) as here:
         here.registry.stop()
         here.registry.host = "0.0.0.0"  # noqa: S104 - the node's own address is the one that pods reach

@@ -54,14 +54,15 @@ def rights_of(role: Json) -> dict[tuple[str, str, str], set[str]]:
     return found
 
 
-def built_with(folder: Path, *components: str) -> Manifests:
-    """The usual site with components."""
+def built_with(folder: Path, *components: str, **written_besides: Any) -> Manifests:
+    """The usual site with components, and what else a kustomization says."""
     folder.mkdir()
     written = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [os.path.relpath(K8S / "site/overlays/embedded", folder.resolve())],
         "components": [os.path.relpath(K8S / "site/components" / each, folder.resolve()) for each in components],
+        **written_besides,
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
     return build(folder)
@@ -330,6 +331,13 @@ class TestComponents:
         text = (K8S / "README.md").read_text(encoding="utf-8")
         for component in COMPONENTS:
             assert f"`{component}`" in text or component.parts[0] == "registry", component
+
+    def test_the_readmes_patches_do_what_it_says(self, tmp_path: Path) -> None:
+        text = (K8S / "README.md").read_text(encoding="utf-8")
+        [block] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+        made = built_with(tmp_path / "own", "flow-pods", **yaml.safe_load(block))
+        assert {each["spec"]["storageClassName"] for each in made.of("PersistentVolumeClaim")} == {"ssd"}
+        assert {pod["spec"]["priorityClassName"] for pod in made.pods()} == {"clinical-research"}
 
     def test_a_proxy_and_authorities_are_the_agents(self, tmp_path: Path) -> None:
         both = built_with(tmp_path / "both", "outbound-proxy", "own-authorities")

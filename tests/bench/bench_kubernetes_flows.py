@@ -1,0 +1,109 @@
+"""Flows in the agent against flows in pods of their own: how soon they begin, and what an agent that is killed costs them.
+
+`python tests/bench/bench_kubernetes_flows.py [ROUNDS]`, with KUBECONFIG, DOCKER_HOST and ASSAY_TEST_REGISTRY as for the tests.
+Both are the same site, applied from k8s/ one after the other, each with its agent, its sign-in and its Prefect server in the
+cluster. It counts by Prefect's own clock, from the flow run that the agent asked for to its first line; and by the cluster's,
+from the agent's end in the middle of a step to the next step's creation, less what was left of the first. k8s/README.md says
+what follows from it.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.clusters import wait_for
+from tests.hospital import Hospital
+from tests.k8s.flow_site import IN_PODS, IN_THE_AGENT, LONG_S, FlowSite, flow_site, slow_registry
+from tests.k8s.images import build_application, build_worker
+
+ROUNDS: Final = 5
+STEP_S: Final = 20.0
+_RUNS: Final = """
+import httpx2, json, os
+headers = {"Authorization": "Bearer " + os.environ["ASSAY_SITE_TOKEN"]}
+asked = {"sort": "START_TIME_ASC", "flow_runs": {"start_time": {"is_null_": False}}}
+with httpx2.Client(base_url="http://127.0.0.1:8430/api", headers=headers, trust_env=False, timeout=60) as client:
+    print(json.dumps(client.post("/flow_runs/filter", json=asked).json()))
+"""
+
+
+@dataclass
+class Figures:
+    begun: list[float] = field(default_factory=list)
+    """Seconds from a flow run's creation to its first line."""
+    away: float = 0.0
+    """Seconds that a killed agent added to a job."""
+    steps: int = 0
+    """Pods of the step that was under way when it was killed: more than one has begun again."""
+
+
+def began(site: FlowSite) -> list[float]:
+    """Of every flow run that has started: how long it took to."""
+    words = ("exec", f"deploy/{site.agent.name}", "-c", "agent", "--", "env", *site.owner, "python", "-c", _RUNS)
+    runs: list[dict[str, Any]] = json.loads(site.own.kubectl(*words).splitlines()[-1])
+    return [_moment(run["start_time"]) - _moment(run["created"]) for run in runs]
+
+
+def measure(site: FlowSite, rounds: int) -> Figures:
+    figures = Figures()
+    for number in range(rounds):
+        site.prepare(f"round-{number}")
+        wait_for(lambda count=number + 1: len(began(site)) == count, "the flow to begin", LONG_S)
+        wait_for(lambda count=number + 1: len(site.ask("gate", "list")) == count, "its gate", LONG_S)
+    figures.begun = began(site)
+    site.prepare("killed")
+    step = site.step()
+    site.own.kubectl("delete", "pod", site.agent.pod()["metadata"]["name"], "--grace-period=0", "--force")
+    ended = _moment(step["status"]["startTime"]) + STEP_S
+    check = wait_for(lambda: _of_dataset(site, "sanity_check", "killed"), "the next step", LONG_S)
+    figures.away = max(0.0, _moment(check[0]["metadata"]["creationTimestamp"]) - ended)
+    figures.steps = len(_of_dataset(site, "prepare", "killed"))
+    return figures
+
+
+def _of_dataset(site: FlowSite, task: str, name: str) -> list[dict[str, Any]]:
+    pods = site.own.get("pods", "-l", f"assay/task={task}")["items"]
+    return [pod for pod in pods if pod["metadata"]["name"].startswith(f"{name}-")]
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def both(rounds: int, folder: Path, registry: Hospital) -> dict[str, Figures]:
+    application = build_application()
+    (folder / "worker").mkdir()
+    worker = build_worker(folder / "worker", application)
+    found = {}
+    for deployment in (IN_THE_AGENT, IN_PODS):
+        with flow_site(folder / deployment, registry, application, worker, deployment) as site:
+            found[deployment] = measure(site, rounds)
+    return found
+
+
+def main(rounds: int) -> None:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch, slow_registry(Path(scratch) / "registry", STEP_S) as registry:
+        found = both(rounds, Path(scratch), registry)
+    print(f"{rounds} rounds, {time.perf_counter() - start:.0f} s in all")
+    print(f"{'flows run':<28}{'begun after (median)':>21}{'max':>7}{'a killed agent adds':>21}{'pods of its step':>18}")
+    names = {IN_THE_AGENT: "in the agent", IN_PODS: "in pods of their own"}
+    for deployment, each in found.items():
+        middle = statistics.median(each.begun)
+        print(f"{names[deployment]:<28}{middle:>19.1f} s{max(each.begun):>6.1f}{each.away:>19.1f} s{each.steps:>18}")
+
+
+if __name__ == "__main__":
+    if not {"KUBECONFIG", "ASSAY_TEST_REGISTRY", "DOCKER_HOST"} <= set(os.environ):
+        print("skipped: set KUBECONFIG, DOCKER_HOST and ASSAY_TEST_REGISTRY (see k8s/README.md)")
+        sys.exit(0)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
