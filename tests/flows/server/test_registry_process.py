@@ -1,9 +1,6 @@
 """The registry's whole process, as `assay registry start` runs it: nothing of its Prefect server is open, and reviews go on."""
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +19,10 @@ from flows.server.databases import drop_prefect_database
 from flows.server.ledger import Ledger
 from flows.server.postgres import EmbeddedPostgres
 from tests.cli.federation import FNA, _cube, _send
+from tests.flows.server.processes import Program, answers
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(900)]
 Until = Callable[..., None]
-_START_S = 400.0
-"""A server, its migrations and its imports, on cores that others use, too."""
 
 
 @dataclass(frozen=True)
@@ -44,37 +40,16 @@ def running(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory,
     host = OrganizationCreate(name="host", title="The host")
     token = initialise(settings, organization=host, email="root@host.example", name="Root")
     port, prefect_port = free_port(), free_port()
-    command = [
-        *(sys.executable, "-c", "from cli.main import main; main()", "registry", "start", "--data", str(data)),
-        *("--port", str(port), "--prefect-port", str(prefect_port)),
+    words = (
+        *("registry", "start", "--data", str(data), "--port", str(port), "--prefect-port", str(prefect_port)),
         *("--prefect-database-url", cluster.url("postgres")),
-    ]
-    with (data / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    )
     there = Running(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{prefect_port}", token, settings)
     try:
-        until(lambda: process.poll() is not None or _answers(there.pages), "the pages to answer", limit_s=_START_S)
-        assert process.poll() is None, (data / "log").read_text()
-        yield there
+        with Program(words, data / "log", until).running(lambda: answers(there.pages)):
+            yield there
     finally:
-        process.send_signal(signal.SIGTERM)
-        _wait(process)
         drop_prefect_database(cluster.url("postgres"), "prefect_registry")
-
-
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Until it has ended in order; one that does not is no other test's burden."""
-    try:
-        process.wait(_START_S)
-    finally:
-        process.kill()
-
-
-def _answers(pages: str) -> bool:
-    try:
-        return httpx2.get(f"{pages}/api/health", trust_env=False).is_success
-    except httpx2.HTTPError:
-        return False
 
 
 def _asked(running: Running, folder: Path) -> int:

@@ -2,6 +2,8 @@
 
 import json
 from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -140,6 +142,18 @@ class TestAsk:
     )
     def test_anything_else_ends_it(self, said: str | bytes) -> None:
         assert Line().heard(said) == {"type": "websocket.disconnect", "code": 1008}
+
+
+class TestPages:
+    @pytest.mark.parametrize("build", ["ui_build", "ui_v2_build"])
+    def test_prefects_pages_open_no_websocket(self, build: str) -> None:
+        """They ask again by themselves: whoever hears of some events alone misses nothing there."""
+        package = find_spec("prefect")
+        assert package is not None
+        assert package.origin is not None
+        scripts = list((Path(package.origin).parent / "server" / build).rglob("*.js"))
+        assert len(scripts) > 20
+        assert [script.name for script in scripts if b"WebSocket" in script.read_bytes()] == []
 
 
 @pytest.mark.postgres
