@@ -39,7 +39,7 @@ tasks:
   infer:
     run_args: {command: python3 infer.py}
     resources: {cpu: 1, memory: 128Mi}
-    deadline_s: 60
+    deadline_s: 300
     input_volumes: {data_path: {mount_path: /data, type: directory}}
     output_volumes: {output_path: {mount_path: /predictions, type: directory}}
 """
@@ -100,7 +100,14 @@ class Hospital:
         return self.cube(folder, CubeKind.METRICS)
 
     def broken_model(self, mode: str) -> CubeRef:
-        return self.cube(FNA / "models" / "broken", CubeKind.MODEL, mode=mode)
+        """The model that misbehaves on request. Its short deadline is for what never ends: no other may meet it."""
+        source = FNA / "models" / "broken"
+        if mode in {"hang", "ignore_sigterm"}:
+            return self.cube(source, CubeKind.MODEL, mode=mode)
+        patient = shutil.copytree(source, self.folder / f"broken-{self._packs}")
+        contract = patient / "container_config.yaml"
+        contract.write_text(contract.read_text().replace("deadline_s: 5", "deadline_s: 300"))
+        return self.cube(patient, CubeKind.MODEL, mode=mode)
 
     program_text = _RADIUS
     """A model of the standard library alone: the larger the radius, the more likely malignant."""

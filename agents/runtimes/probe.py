@@ -26,7 +26,7 @@ from cubes.contract import TaskName, load_contract
 from cubes.errors import CubeError
 
 CUBE: Final = Path(__file__).with_name("probe_cube")
-_LIMITS: Final = Limits(deadline_s=30, memory_bytes=256 << 20, processes=32, output_bytes=1 << 20, log_bytes=1 << 20)
+_LIMITS: Final = Limits(deadline_s=120, memory_bytes=256 << 20, processes=32, output_bytes=1 << 20, log_bytes=1 << 20)
 _NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
 

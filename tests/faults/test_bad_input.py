@@ -23,7 +23,7 @@ tasks:
   evaluate:
     run_args: {command: python3 evaluate.py}
     resources: {cpu: 1, memory: 128Mi}
-    deadline_s: 60
+    deadline_s: 300
     input_volumes:
       predictions: {mount_path: /predictions, type: directory}
       labels: {mount_path: /labels, type: directory}

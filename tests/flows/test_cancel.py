@@ -29,7 +29,7 @@ def registered(north: Agency) -> Agency:
 class TestRunning:
     def test_the_step_is_ended_and_nothing_stays(self, registered: Agency, until: Callable[..., None]) -> None:
         here = registered.here
-        patient = HANGING.replace("deadline_s: 5", "deadline_s: 600").replace(HANGING_PROGRAM, PATIENT)
+        patient = HANGING.replace("deadline_s: 15", "deadline_s: 600").replace(HANGING_PROGRAM, PATIENT)
         here.offer(here.program(CubeKind.MODEL, patient, **{PATIENT: HANG}))
         job = registered.evaluate(1, name="d1")
         registered.decide(registered.gate(job))

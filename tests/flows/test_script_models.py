@@ -21,7 +21,7 @@ tasks:
   run_script:
     run_args: {command: python3 run.py}
     resources: {cpu: 1, memory: 128Mi}
-    deadline_s: 60
+    deadline_s: 300
     input_volumes:
       data_path: {mount_path: /data, type: directory}
       model_files: {mount_path: /model_files, type: directory}
@@ -46,7 +46,7 @@ tasks:
   run_script:
     run_args: {command: python3 run.py}
     resources: {cpu: 1, memory: 128Mi}
-    deadline_s: 60
+    deadline_s: 300
     input_volumes:
       data_path: {mount_path: /predictions, type: directory}
       labels_path: {mount_path: /labels, type: directory}

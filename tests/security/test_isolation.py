@@ -175,9 +175,9 @@ print(json.dumps({"checks": outcome.checks, "by": runtime.limits_by, "user": os.
   "fork_bomb": step("bomb", "import os\\nwhile True: os.fork()", processes=64, deadline_s=5),
   "hidden": step("hidden", "import os, time; p = '/mlcommons/volumes/predictions/x'; f = open(p, 'wb'); os.remove(p); "
                  "f.write(bytes(1 << 22)); f.flush(); g = open(p, 'wb'); os.remove(p); g.write(bytes(1 << 22)); "
-                 "g.flush(); time.sleep(600)", output_bytes=5 << 20, deadline_s=30),
+                 "g.flush(); time.sleep(600)", output_bytes=5 << 20, deadline_s=120),
   "closed": step("closed", "import os, time; os.makedirs('/mlcommons/volumes/predictions/x'); "
-                 "os.chmod('/mlcommons/volumes/predictions/x', 0); time.sleep(600)", deadline_s=30)}))
+                 "os.chmod('/mlcommons/volumes/predictions/x', 0); time.sleep(600)", deadline_s=120)}))
 """
     identity: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     packages = sysconfig.get_path("purelib")

@@ -20,7 +20,7 @@ from cubes.contract import TaskName, parse_contract
 from tests.small_images import Entry, Image, ImageRegistry, make_image, programs
 
 pytestmark = pytest.mark.anyio
-LIMITS = Limits(deadline_s=30, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
+LIMITS = Limits(deadline_s=120, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
 PROGRAMS = programs("sh", "cat", "ls", "mkdir", "id")
 Run = Callable[..., Awaitable[StepOutcome]]
 

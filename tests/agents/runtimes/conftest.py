@@ -22,7 +22,7 @@ tasks:
     output_volumes:
       output_path: {mount_path: /out/predictions, type: directory}
 """
-LIMITS = Limits(deadline_s=30, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
+LIMITS = Limits(deadline_s=120, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
 Run = Callable[..., Awaitable[StepOutcome]]
 
 

@@ -18,7 +18,7 @@ from api.schemas.border import ErrorClass
 
 pytestmark = pytest.mark.anyio
 Run = Callable[..., Awaitable[StepOutcome]]
-LIMITS = Limits(deadline_s=30, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
+LIMITS = Limits(deadline_s=120, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
 SAY = "from pathlib import Path; say = Path('/out/predictions/x').write_text\n"
 
 

@@ -21,7 +21,7 @@ from tests.watching import groups_of, processes
 
 pytestmark = pytest.mark.anyio
 Run = Callable[..., Awaitable[StepOutcome]]
-LIMITS = Limits(deadline_s=30, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
+LIMITS = Limits(deadline_s=120, memory_bytes=256 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
 WRITE = "from pathlib import Path; Path('/out/predictions/x').write_text('1')\n"
 
 

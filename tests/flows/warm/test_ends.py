@@ -21,6 +21,8 @@ Start = Callable[..., str]
 Until = Callable[..., None]
 RunWarm = Callable[..., WarmRunner]
 Program = Callable[[str], "subprocess.Popen[bytes]"]
+START_S = 240.0
+"""A Python that imports Prefect, on cores that others use, too."""
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ class TestStop:
             FLOWS = [body]
         """
         process = in_process(program)
-        until(lambda: "ready" in noted(), "the process")
+        until(lambda: "ready" in noted(), "the process", limit_s=START_S)
         runs = [start(f"{name}/test") for _ in range(4)]
         until(lambda: {f"begun {run}" for run in runs} <= set(noted()), "4 bodies")
         process.send_signal(signal.SIGTERM)
@@ -183,7 +185,7 @@ class TestRecover:
             FLOWS = [body]
         """
         process = in_process(program)
-        until(lambda: "ready" in noted(), "the process")
+        until(lambda: "ready" in noted(), "the process", limit_s=START_S)
         resting = start(f"{name}/test", rests=True)
         until(lambda: api.state(resting)[0] == "PAUSED", "the gate")
         runs = [start(f"{name}/test", rests=False) for _ in range(4)]

@@ -20,7 +20,7 @@ from cubes.contract import TaskName, parse_contract
 from tests.clusters import Registry, image_registry
 from tests.small_images import Image, make_image, programs, push
 
-LIMITS = Limits(deadline_s=60, memory_bytes=128 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
+LIMITS = Limits(deadline_s=120, memory_bytes=128 << 20, processes=64, output_bytes=8 << 20, log_bytes=1 << 20)
 CONTRACT = """
 container_type: DockerImage
 image: {image}
