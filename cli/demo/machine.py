@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agents.home import Home
+from cli.connect import quiet_logs
 from cli.demo.cast import Hospital
 from cli.demo.federation import free_port
 from cli.demo.ground import REFERENCE
@@ -43,7 +44,8 @@ class OnThisMachine:
             administrator, *words, "--name", administrator.name, "--organization", "federation", "--title", "Federation"
         )
         administrator.environment.update(ASSAY_REGISTRY_URL=setting.registry_url, ASSAY_TOKEN=made["token"])
-        ensure_prefect_database(setting.postgres_url, "prefect_registry")
+        with quiet_logs():
+            ensure_prefect_database(setting.postgres_url, "prefect_registry")
         setting.federation.start(
             "registry",
             *("registry", "start", "--data", str(data), "--port", str(port), "--prefect-port", str(prefect_port)),
