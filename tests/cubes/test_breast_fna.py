@@ -158,8 +158,8 @@ class TestSanityAndStatistics:
         prepare()
         report = tmp_path / "statistics.yaml"
         assert _run("preparator/statistics_report.py", **self._paths(tmp_path), report=report).returncode == 0
-        with (tmp_path / "data" / "cases.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        with (tmp_path / "data" / "cases.csv").open(newline="") as prepared:
+            rows = list(csv.DictReader(prepared))
         assert len(rows) == cases
         for name, found in read_statistics(report)["features"].items():
             values = sorted(float(row[name]) for row in rows)
