@@ -2,9 +2,8 @@
 
 `python tests/bench/bench_kubernetes_flows.py [ROUNDS]`, with KUBECONFIG, DOCKER_HOST and ASSAY_TEST_REGISTRY as for the tests.
 Both are the same site, applied from k8s/ one after the other, each with its agent, its sign-in and its Prefect server in the
-cluster. It counts by Prefect's own clock, from the flow run that the agent asked for to its first line; and by the cluster's,
-from the agent's end in the middle of a step to the next step's creation, less what was left of the first. k8s/README.md says
-what follows from it.
+cluster. It counts from the flow run that the agent asked for to its first line, by Prefect's own clock; and from a step's end to
+the creation of the next, with the agent killed at that moment and without. k8s/README.md says what follows from it.
 """
 
 import json
@@ -13,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.clusters import wait_for
 from tests.hospital import Hospital
-from tests.k8s.flow_site import IN_PODS, IN_THE_AGENT, LONG_S, FlowSite, flow_site, slow_registry
+from tests.k8s.flow_site import IN_PODS, IN_THE_AGENT, LONG_S, STEP, FlowSite, flow_site, waiting_registry
 from tests.k8s.images import build_application, build_worker
 
 ROUNDS: Final = 5
-STEP_S: Final = 20.0
+NAMES: Final = {IN_THE_AGENT: "in the agent", IN_PODS: "in pods of their own"}
 _RUNS: Final = """
 import httpx2, json, os
 headers = {"Authorization": "Bearer " + os.environ["ASSAY_SITE_TOKEN"]}
@@ -40,8 +40,10 @@ with httpx2.Client(base_url="http://127.0.0.1:8430/api", headers=headers, trust_
 class Figures:
     begun: list[float] = field(default_factory=list)
     """Seconds from a flow run's creation to its first line."""
-    away: float = 0.0
-    """Seconds that a killed agent added to a job."""
+    undisturbed: float = 0.0
+    """Seconds from a step's end to the next step."""
+    killed: float = 0.0
+    """The same where the agent is killed at that moment."""
     steps: int = 0
     """Pods of the step that was under way when it was killed: more than one has begun again."""
 
@@ -55,24 +57,37 @@ def began(site: FlowSite) -> list[float]:
 
 def measure(site: FlowSite, rounds: int) -> Figures:
     figures = Figures()
+    site.word.touch()
     for number in range(rounds):
         site.prepare(f"round-{number}")
         wait_for(lambda count=number + 1: len(began(site)) == count, "the flow to begin", LONG_S)
         wait_for(lambda count=number + 1: len(site.ask("gate", "list")) == count, "its gate", LONG_S)
     figures.begun = began(site)
-    site.prepare("killed")
-    step = site.step()
-    site.own.kubectl("delete", "pod", site.agent.pod()["metadata"]["name"], "--grace-period=0", "--force")
-    ended = _moment(step["status"]["startTime"]) + STEP_S
-    check = wait_for(lambda: _of_dataset(site, "sanity_check", "killed"), "the next step", LONG_S)
-    figures.away = max(0.0, _moment(check[0]["metadata"]["creationTimestamp"]) - ended)
-    figures.steps = len(_of_dataset(site, "prepare", "killed"))
+    figures.undisturbed, _ = _next_step(site, "undisturbed", lambda: None)
+    pod = ("delete", "pod", site.agent.pod()["metadata"]["name"], "--grace-period=0", "--force")
+    figures.killed, figures.steps = _next_step(site, "killed", lambda: site.own.kubectl(*pod))
     return figures
+
+
+def _next_step(site: FlowSite, name: str, happen: Callable[[], object]) -> tuple[float, int]:
+    """Something happens while a step runs, which ends then: seconds to the next step, and pods that the first had."""
+    site.word.unlink()
+    site.prepare(name)
+    wait_for(lambda: [pod for pod in site.running(STEP) if _is_of(pod, name)], "the step to run", LONG_S)
+    start = time.time()
+    happen()
+    site.word.touch()
+    check = wait_for(lambda: _of_dataset(site, "sanity_check", name), "the next step", LONG_S)
+    return _moment(check[0]["metadata"]["creationTimestamp"]) - start, len(_of_dataset(site, "prepare", name))
 
 
 def _of_dataset(site: FlowSite, task: str, name: str) -> list[dict[str, Any]]:
     pods = site.own.get("pods", "-l", f"assay/task={task}")["items"]
-    return [pod for pod in pods if pod["metadata"]["name"].startswith(f"{name}-")]
+    return [pod for pod in pods if _is_of(pod, name)]
+
+
+def _is_of(pod: dict[str, Any], name: str) -> bool:
+    return str(pod["metadata"]["name"]).startswith(f"{name}-")
 
 
 def _moment(text: str) -> float:
@@ -92,14 +107,14 @@ def both(rounds: int, folder: Path, registry: Hospital) -> dict[str, Figures]:
 
 def main(rounds: int) -> None:
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch, slow_registry(Path(scratch) / "registry", STEP_S) as registry:
+    with tempfile.TemporaryDirectory() as scratch, waiting_registry(Path(scratch) / "registry") as registry:
         found = both(rounds, Path(scratch), registry)
     print(f"{rounds} rounds, {time.perf_counter() - start:.0f} s in all")
-    print(f"{'flows run':<28}{'begun after (median)':>21}{'max':>7}{'a killed agent adds':>21}{'pods of its step':>18}")
-    names = {IN_THE_AGENT: "in the agent", IN_PODS: "in pods of their own"}
+    print(f"{'flows run':<24}{'begun after (median)':>21}{'max':>7}", end="")
+    print(f"{'next step after':>17}{'agent killed':>14}{'pods of its step':>18}")
     for deployment, each in found.items():
-        middle = statistics.median(each.begun)
-        print(f"{names[deployment]:<28}{middle:>19.1f} s{max(each.begun):>6.1f}{each.away:>19.1f} s{each.steps:>18}")
+        print(f"{NAMES[deployment]:<24}{statistics.median(each.begun):>19.1f} s{max(each.begun):>6.1f}", end="")
+        print(f"{each.undisturbed:>15.1f} s{each.killed:>12.1f} s{each.steps:>18}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A site in the cluster whose flows run in its agent or in pods of their own, and a registry on this host that offers it work.
 
-The benchmark's preparator is the reference one, which takes its time: long enough for pods to be killed in the middle of it.
+The benchmark's preparator is the reference one, which waits for a word: so long, pods can be killed in the middle of it.
 """
 
 import json
@@ -27,14 +27,17 @@ FLOWS: Final = "app.kubernetes.io/component=flow"
 STEP: Final = "assay/task=prepare"
 
 
-@contextmanager
-def slow_registry(folder: Path, seconds: float) -> Iterator[Hospital]:
-    """A registry on this host that pods reach at their node's address.
+WORD: Final = "go"
+_WAITS: Final = f"""
+import os, time
+while not os.path.exists("/mlcommons/volumes/raw_data/{WORD}"):
+    time.sleep(0.1)
+import """
 
-    Args:
-        folder: empty, or to be made.
-        seconds: how long a preparation takes at least.
-    """
+
+@contextmanager
+def waiting_registry(folder: Path) -> Iterator[Hospital]:
+    """A registry on this host that pods reach at their node's address; its benchmark's preparations wait for a word."""
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch, hospital(folder / "helper", "", patch) as here:
         here.registry.stop()
@@ -43,8 +46,7 @@ def slow_registry(folder: Path, seconds: float) -> Iterator[Hospital]:
         slow = folder / "slow"
         shutil.copytree(FNA / "preparator", slow, ignore=shutil.ignore_patterns("__pycache__"))
         program = slow / "prepare.py"
-        waiting = f"import time\ntime.sleep({seconds})\nimport "
-        program.write_text(program.read_text(encoding="utf-8").replace("import ", waiting, 1), encoding="utf-8")
+        program.write_text(program.read_text(encoding="utf-8").replace("import ", _WAITS, 1), encoding="utf-8")
         pack_folder(slow, folder / "slow.tar")
         benchmark, digest = here.offer(), here.registry.add_blob(folder / "slow.tar")
         preparator = benchmark.preparator.model_copy(update={"pack_digest": digest})
@@ -68,6 +70,11 @@ class FlowSite:
     def prepare(self, name: str) -> None:
         folders = ("--data", "/data/raw/data", "--labels", "/data/raw/labels")
         self.ask("dataset", "prepare", name, "--benchmark", "breast-fna", *folders)
+
+    @property
+    def word(self) -> Path:
+        """Preparations go on once it is there."""
+        return self.own.claim_folder("assay-data") / "raw" / "data" / WORD
 
     def ask(self, *words: str) -> Any:
         return self.agent.assay(*words, environment=self.owner)

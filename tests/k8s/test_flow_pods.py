@@ -9,17 +9,15 @@ import pytest
 
 from tests.clusters import wait_for
 from tests.hospital import Hospital
-from tests.k8s.flow_site import FLOWS, IN_PODS, LONG_S, STEP, FlowSite, flow_site, slow_registry
+from tests.k8s.flow_site import FLOWS, IN_PODS, LONG_S, STEP, FlowSite, flow_site, waiting_registry
 from tests.k8s.images import build_worker
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
-STEP_S = 45.0
-"""A pod is killed and comes up again meanwhile."""
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    with slow_registry(tmp_path_factory.mktemp("registry"), STEP_S) as here:
+    with waiting_registry(tmp_path_factory.mktemp("registry")) as here:
         yield here
 
 
@@ -48,6 +46,7 @@ def killed(north: FlowSite) -> Killed:
     north.own.kubectl("delete", "pod", flow["metadata"]["name"], "--wait=false")
     north.own.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=flow-worker", "--wait=false")
     wait_for(lambda: _others(north, flow), "the flow's next pod", LONG_S)
+    north.word.touch()
     return Killed(jobs, flow, step)
 
 
