@@ -12,7 +12,7 @@ from cli.demo.kubectl import get, kubectl
 from cli.demo.overlays import K8S, LABEL
 from cli.errors import FailedError, NotSetUpError
 
-_REMOVE_S: Final = 180
+_REMOVE_S: Final = 600
 _BRING_S: Final = 180
 _STUCK: Final = ("CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 

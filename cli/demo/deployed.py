@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rich.console import Console
+from rich.text import Text
 
 from cli.demo.cast import Hospital
 from cli.demo.cluster import Cluster, bring, find_cluster, is_ready
@@ -24,6 +25,7 @@ from cli.demo.overlays import Party, registry_address, write_registry, write_sit
 from cli.demo.setting import Setting
 from cli.demo.stage import Stage
 from cli.demo.terminal import Place, Terminal
+from cli.errors import FailedError
 
 _HOME: Final = Path("/var/lib/assay/home")
 _DATA: Final = Path("/data")
@@ -54,8 +56,7 @@ class InCluster:
             for terminal in self._terminals:
                 terminal.close()
         finally:
-            with self.console.status("    what was made in the cluster is removed"):
-                self.cluster.remove()
+            self._remove(alone=error is None)
 
     def prepare(self, stage: Stage) -> None:
         with (
@@ -144,6 +145,16 @@ class InCluster:
         if self._images is None:
             raise RuntimeError("images are made before anything else: call prepare() first")
         return self._images
+
+    def _remove(self, *, alone: bool) -> None:
+        """Take everything away; what went wrong before counts more than what stays."""
+        try:
+            with self.console.status("    what was made in the cluster is removed"):
+                self.cluster.remove()
+        except FailedError as left:
+            if alone:
+                raise
+            self.console.print(Text(str(left)), soft_wrap=True)
 
     def _party(self, name: str) -> Party:
         self._namespaces[name] = self.cluster.namespace(name)

@@ -20,7 +20,7 @@ from cli.demo.federation import command as assay
 from cli.demo.shell import clean_environment, type_in
 from cli.errors import FailedError, TimedOutError
 
-_LONGEST_WAIT_S: Final = 900.0
+_LONGEST_WAIT_S: Final = 1800.0
 _LOOK_EVERY_S: Final = 0.5
 _SHOWN_LINES: Final = 14
 
