@@ -52,9 +52,9 @@ class TestRead:
 
     def test_one_that_says_nothing_is_absent(self, scripted: Scripted, slept: list[float]) -> None:
         scripted.answers = [scripted.hang, say(200, HEAD)]
-        with RegistryClient(scripted.url, "secret", timeout_s=0.3) as client:
+        with RegistryClient(scripted.url, "secret", timeout_s=2) as client:
             assert client.audit.head().sequence == 7
-        assert len(slept) == 1
+        assert slept[0] == 0.1
 
     def test_nobody_listens(self, slept: list[float]) -> None:
         with RegistryClient("http://127.0.0.1:9", "secret") as client, pytest.raises(Unreachable, match="ConnectError"):
