@@ -1,4 +1,4 @@
-"""Bills of materials and vulnerability reports that a cube is registered with."""
+"""Bills of materials and vulnerability reports: given with a cube, or later."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from api.client import RegistryClient
+    from api.schemas.cubes import CubePublic
 
 
 def check_attachments(files: Mapping[str, Path | None]) -> None:
@@ -26,3 +27,16 @@ def check_attachments(files: Mapping[str, Path | None]) -> None:
 def send_attachments(client: "RegistryClient", files: Mapping[str, Path | None]) -> dict[str, str]:
     """Upload those that are given; under which key of a cube each digest goes."""
     return {f"{kind}_digest": client.blobs.upload(path) for kind, path in files.items() if path is not None}
+
+
+def attach_each(client: "RegistryClient", cube_id: int, files: Mapping[str, Path | None]) -> "CubePublic":
+    """Attach those that are given to a cube that is registered; the cube afterwards."""
+    from api.schemas.cubes import AttachmentCreate
+    from cubes.attachments import AttachmentKind
+
+    cube = client.cubes.get(cube_id)
+    for kind, path in files.items():
+        if path is not None:
+            new = AttachmentCreate(kind=AttachmentKind(kind), digest=client.blobs.upload(path))
+            cube = client.cubes.attach(cube_id, new)
+    return cube

@@ -102,7 +102,8 @@ def _vulnerabilities(cube: Mapping[str, Any]) -> str:
     for attachment in cube.get("attachments", ()):
         if attachment["kind"] == "vulnerabilities":
             counted = [f"{count} {severity}" for severity, count in attachment["counts"].items() if count]
-            return f"{', '.join(counted) or 'none found'}; {attachment['dated'] or 'undated'}"
+            when = f"{attachment['dated'] or 'undated'}, attached {attachment['attached_at'][:10]}"
+            return f"{', '.join(counted) or 'none found'}; {when}"
     return "no report"
 
 

@@ -9,13 +9,14 @@ from api.client.associations import Associations
 from api.client.audit import Audit
 from api.client.benchmarks import Benchmarks
 from api.client.blobs import Blobs
+from api.client.cubes import Cubes
 from api.client.gates import Gates
 from api.client.noun import Listed, Noun
 from api.client.people import Sites, Users
 from api.client.transport import Token, Transport
 from api.schemas.benchmarks import AssociationPublic, BenchmarkPublic, GatePublic
 from api.schemas.border import PayloadKind
-from api.schemas.cubes import CubeCreate, CubePublic, ModelCreate, ModelPublic
+from api.schemas.cubes import CubePublic, ModelCreate, ModelPublic
 from api.schemas.people import OrganizationCreate, OrganizationPublic, SitePublic, UserPublic
 from api.schemas.records import DatasetPublic, ExecutionPublic, PreparationPublic, ResultPublic, SiteWork
 
@@ -57,7 +58,7 @@ class RegistryClient:
             calls, "/v1/organizations", OrganizationPublic
         )
         self.sites = Sites(calls, "/v1/sites", SitePublic)
-        self.cubes = Noun[CubePublic, CubeCreate](calls, "/v1/cubes", CubePublic)
+        self.cubes = Cubes(calls, "/v1/cubes", CubePublic)
         self.models = Noun[ModelPublic, ModelCreate](calls, "/v1/models", ModelPublic)
         self.benchmarks = Benchmarks(calls, "/v1/benchmarks", BenchmarkPublic)
         self.associations = Associations(calls, "/v1/associations", AssociationPublic)

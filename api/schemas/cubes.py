@@ -1,12 +1,13 @@
 """Cubes and models as they travel."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
 
 from api.schemas.common import Id, Line, Name, Stamped, Strict, Text
-from cubes.attachments import Attachment
+from cubes.attachments import Attachment, AttachmentKind
 from cubes.digests import Digest
 
 
@@ -16,6 +17,20 @@ class CubeKind(StrEnum):
     METRICS = "metrics"
     SCRIPT = "script"
     """Runs model files that somebody else gives it; everybody who is signed in may have it."""
+
+
+class CubeAttachment(Attachment):
+    """A document that a cube's owner attached; a later one of its kind takes its place, and this one is remembered."""
+
+    attached_at: datetime
+
+
+class AttachmentCreate(Strict):
+    """A document to attach to a cube that is registered; a cube itself never changes."""
+
+    kind: AttachmentKind
+    digest: Digest
+    """Of the document, uploaded before to `/blobs`."""
 
 
 class CubeCreate(Strict):
@@ -45,7 +60,8 @@ class CubePublic(Stamped):
     owner_id: int
     contract: dict[str, Any]
     """The parsed `container_config.yaml` from inside the pack."""
-    attachments: list[Attachment] = Field(default=[])
+    attachments: list[CubeAttachment] = Field(default=[])
+    """The newest of each kind."""
 
 
 class CubeRef(Strict):
@@ -58,7 +74,7 @@ class CubeRef(Strict):
     additional_files_digest: Digest | None
     parameters: dict[str, Any]
     parameters_digest: Digest | None
-    attachments: list[Attachment] = Field(default=[], max_length=2)
+    attachments: list[CubeAttachment] = Field(default=[], max_length=2)
     """What its owner says of what is inside; nobody here has checked it."""
 
 

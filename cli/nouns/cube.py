@@ -1,7 +1,7 @@
 """`assay cube`: what runs in a step."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -21,19 +21,28 @@ from cli.output import (
     print_table,
     say,
     size,
+    when,
 )
 from cli.render import emit_one
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cubes.contract import Contract, Task
 
-app = noun("Cubes: init, validate, test, register, list, show.")
+app = noun("Cubes: init, validate, test, register, attach, list, show, attachments.")
 Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` or `mlcube.yaml` at its root.")
 ]
 Kind = Literal["data_preparator", "model", "metrics", "script"]
 
 
+_KINDS: Final = {
+    "data_preparator": "data preparator",
+    "model": "model",
+    "metrics": "metrics cube",
+    "script": "script for models of files alone",
+}
 app.command("test")(run_by_hand)
 
 
@@ -47,12 +56,18 @@ def init(
     from shutil import copytree, ignore_patterns
 
     from cubes import templates
+    from cubes.contract import load_contract
 
     if folder.exists():
         raise InvalidInputError(f"{str(folder)!r} is there already: name a new folder")
     copytree(Path(templates.__file__).parent / kind, folder, ignore=ignore_patterns("__pycache__"))
+    contract = load_contract(folder)
+    task, first = next(iter(contract.tasks.items()))
+    given = " ".join(f"--input {name}=PATH" for name in first.input_volumes)
     say(
-        f"A {kind.replace('_', ' ')} is in {folder}: look at it with `assay cube validate`, run it with `assay cube test`."
+        f"A {_KINDS[kind]} is in {folder}. Look at it, and run its first task by hand:\n"
+        f"  assay cube validate {folder}\n"
+        f"  assay cube test {folder} {task.value} {given} --output NEW_FOLDER"
     )
 
 
@@ -137,6 +152,46 @@ def register(
     )
 
 
+@app.command()
+def attach(
+    cube: Annotated[str, typer.Argument(help="Its name or number.")],
+    *,
+    sbom: Annotated[
+        Path | None, typer.Option("--sbom", metavar="FILE", help="A bill of materials: CycloneDX or SPDX JSON.")
+    ] = None,
+    vulnerabilities: Annotated[
+        Path | None, typer.Option("--vulnerabilities", metavar="FILE", help="A report: CycloneDX, Trivy or Grype JSON.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Attach a newer document to a cube of yours. Whoever is being asked about the cube is asked again, with it."""
+    from cli.attachments import attach_each, check_attachments
+
+    attached = {"sbom": sbom, "vulnerabilities": vulnerabilities}
+    if not any(attached.values()):
+        raise InvalidInputError("nothing to attach: say --sbom FILE or --vulnerabilities FILE")
+    check_attachments(attached)
+    with registry() as client:
+        done = attach_each(client, find(client.cubes, "cube", cube).id, attached)
+    what = " and ".join(f"the {each.kind.value} {each.digest}" for each in done.attachments if attached[each.kind])
+    emit_done(done, f"Cube {done.name!r} has {what} from now on.", as_json=as_json)
+
+
+@app.command()
+def attachments(cube: Annotated[str, typer.Argument(help="Its name or number.")], *, as_json: Json = False) -> None:
+    """Every document that its owner ever attached, oldest first; people are shown the newest of each kind."""
+    columns = (
+        Column("kind", "kind"),
+        Column("attached (UTC)", "attached_at", when),
+        Column("dated", "dated"),
+        Column("counts", "counts", _counts),
+        Column("document", "digest", digest),
+    )
+    with registry() as client:
+        found = client.cubes.attachments(find(client.cubes, "cube", cube).id)
+    emit_list(found, columns, as_json=as_json, empty="Nothing is attached.")
+
+
 @app.command("list")
 def list_cubes(
     *, kind: Annotated[Kind | None, typer.Option("--kind", help="Only this kind.")] = None, as_json: Json = False
@@ -180,6 +235,10 @@ def _kind(folder: Path, kind: str | None) -> str:
     return found
 
 
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+
+
 def _explain(contract: "Contract", kind: str, pack: str, amount: str) -> None:
     facts = {
         "kind": kind,
@@ -194,6 +253,8 @@ def _explain(contract: "Contract", kind: str, pack: str, amount: str) -> None:
     say("")
     headings = ("task", "command", "reads", "writes", "cpu", "memory", "gpu", "seconds")
     print_table(headings, [_task(name.value, task) for name, task in contract.tasks.items()])
+    say("")
+    print_table(("task", "volume", "inside the step", "is a", "can be"), list(_mounts(contract)))
     if contract.metrics:
         say("")
         print_table(("metric", "title", "better", "range", "decomposable"), [_metric(m) for m in contract.metrics])
@@ -215,6 +276,13 @@ def _task(name: str, task: "Task") -> list[str]:
         str(resources.gpu),
         f"{task.deadline_s:g}",
     ]
+
+
+def _mounts(contract: "Contract") -> "Iterator[list[str]]":
+    for name, task in contract.tasks.items():
+        for volumes, may in ((task.input_volumes, "read"), (task.output_volumes, "written")):
+            for volume, place in volumes.items():
+                yield [name.value, volume, place.mount_path, place.type, may]
 
 
 def _metric(metric: Any) -> list[str]:

@@ -57,6 +57,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
 }
 """What the parameters of paths name, where a route below says nothing else."""
 NOTE: Final = b"sent by one person alone"
+SBOM: Final = b'{"spdxVersion": "SPDX-2.3", "packages": []}'
 _CARD: Final = dict.fromkeys(("title", "intended_use", "training_data", "architecture", "licence", "contact"), "x")
 
 
@@ -107,6 +108,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "POST /v1/cubes": Route(
         lambda scene, party: {"name": "new-cube", "kind": "model", "pack_digest": scene.pack(party)}
     ),
+    "POST /v1/cubes/{cube_id}/attachments": Route(lambda scene, _: {"kind": "sbom", "digest": scene.sbom}, {}, _MODEL),
     "POST /v1/models": Route(
         lambda scene, party: {"name": "new-model", "cube_id": scene.ids[f"cube:{_model_of(party)}-cube"], **_CARD}
     ),
@@ -149,6 +151,8 @@ class Scene:
 
     campaign: Campaign
     invitation: str
+    sbom: str
+    """The digest of a document that the model owner has uploaded."""
     reports: dict[str, Any]
     payloads: dict[PayloadKind, Any]
 
@@ -249,6 +253,7 @@ def set_up(campaign: Campaign) -> Scene:
     return Scene(
         campaign,
         invitation=campaign.client("administrator").users.invite(ids["newcomer"], InvitationCreate()).secret,
+        sbom=campaign.upload_demo("model_owner", SBOM),
         reports={name: campaign.report(name).model_dump(mode="json") for name in models},
         payloads={
             PayloadKind.HEARTBEAT: _heartbeat(),

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from api.schemas.cubes import CubeKind
+from api.schemas.benchmarks import DecisionCreate, GateState, Verdict
+from api.schemas.cubes import AttachmentCreate, CubeKind
+from api.storage.columns import now
 from cubes.digests import digest_bytes
 from tests.api.campaign import Campaign, refused
 
@@ -26,6 +28,12 @@ REPORT: dict[str, Any] = {
 def _upload(campaign: Campaign, document: Any, party: str = "model_owner") -> str:
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     return campaign.upload_demo(party, data)
+
+
+def _renew(campaign: Campaign, cube: str, document: Any, kind: str = "vulnerabilities") -> Any:
+    """The owner attaches a document to a cube that is registered; its digest."""
+    new = AttachmentCreate.model_validate({"kind": kind, "digest": _upload(campaign, document)})
+    return campaign.client("model_owner").cubes.attach(campaign.cube(cube).id, new)
 
 
 @pytest.mark.stage("opened")
@@ -82,3 +90,90 @@ class TestShow:
         assert digest_bytes(target.read_bytes()) == report
         with refused(404, "may have"):
             campaign.client("stranger").blobs.download(report, campaign.scratch / "other.json")
+
+
+@pytest.mark.stage("opened")
+class TestRenew:
+    def test_a_document_comes_later(self, campaign: Campaign) -> None:
+        begun = now()
+        cube = _renew(campaign, "alpha-cube", REPORT)
+        (attached,) = cube.attachments
+        assert (attached.kind, attached.counts["high"]) == ("vulnerabilities", 1)
+        assert begun <= attached.attached_at <= now()
+        assert cube.pack_digest == campaign.cube("alpha-cube").pack_digest
+
+    def test_one_takes_the_place_of_another_of_its_kind_and_both_are_remembered(self, campaign: Campaign) -> None:
+        sbom = _upload(campaign, SBOM)
+        cube = campaign.add_cube("c1", CubeKind.MODEL, party="model_owner", sbom_digest=sbom)
+        _renew(campaign, "c1", REPORT)
+        newest = _renew(campaign, "c1", {**REPORT, "Results": []})
+        assert [(each.kind, each.counts.get("high")) for each in newest.attachments] == [
+            ("sbom", None),
+            ("vulnerabilities", 0),
+        ]
+        history = campaign.client("stranger").cubes.attachments(cube.id)
+        assert [(each.kind, each.counts.get("high")) for each in history] == [
+            ("sbom", None),
+            ("vulnerabilities", 1),
+            ("vulnerabilities", 0),
+        ]
+        assert [each.attached_at for each in history] == sorted(each.attached_at for each in history)
+        assert history[0].digest == sbom
+
+    def test_the_same_again_is_refused(self, campaign: Campaign) -> None:
+        _renew(campaign, "alpha-cube", REPORT)
+        with refused(409, "is the vulnerabilities of 'alpha-cube' already"):
+            _renew(campaign, "alpha-cube", REPORT)
+
+    def test_nobody_but_its_owner(self, campaign: Campaign) -> None:
+        new = AttachmentCreate.model_validate(
+            {"kind": "vulnerabilities", "digest": _upload(campaign, REPORT, "committee_member")}
+        )
+        with refused(403, "may"):
+            campaign.client("committee_member").cubes.attach(campaign.cube("alpha-cube").id, new)
+
+    def test_what_is_no_report_changes_nothing(self, campaign: Campaign) -> None:
+        with refused(422, "give CycloneDX, Trivy or Grype JSON"):
+            _renew(campaign, "alpha-cube", SBOM | {"bomFormat": "x"})
+        assert campaign.cube("alpha-cube").attachments == []
+
+
+@pytest.mark.stage("opened")
+class TestAskAgain:
+    """A question that showed the cube."""
+
+    def test_what_was_decided_is_decided_again_on_what_is_there_now(self, campaign: Campaign) -> None:
+        campaign.add_model("scanned")
+        asked = campaign.ask_for_model("scanned")
+        before = campaign.gate_of(asked)
+        decision = DecisionCreate(digest=before.digest, verdict=Verdict.APPROVE, reason="seen")
+        campaign.client("benchmark_owner").gates.decide(before.id, decision)
+        assert campaign.gate(before.id).state == GateState.DECIDED
+        cube = _renew(campaign, "scanned-cube", REPORT)
+        again = campaign.gate(before.id)
+        assert (again.state, again.digest == before.digest) == (GateState.OPEN, False)
+        assert again.shown["model"]["cube"]["attachments"] == [cube.attachments[0].model_dump(mode="json")]
+        with refused(409, "look again"):
+            campaign.client("committee_member").gates.decide(before.id, decision)
+
+    def test_questions_about_other_cubes_stay(self, campaign: Campaign) -> None:
+        campaign.add_model("scanned")
+        gate = campaign.gate_of(campaign.ask_for_model("scanned"))
+        _renew(campaign, "alpha-cube", REPORT)
+        assert campaign.gate(gate.id).digest == gate.digest
+
+    def test_those_who_decided_may_read_the_one_before(self, campaign: Campaign) -> None:
+        campaign.add_model("scanned", vulnerabilities_digest=_upload(campaign, REPORT))
+        campaign.ask_for_model("scanned")
+        old = digest_bytes(json.dumps(REPORT).encode())
+        _renew(campaign, "scanned-cube", {**REPORT, "Results": []})
+        target = campaign.scratch / "report.json"
+        campaign.client("committee_member").blobs.download(old, target)
+        assert digest_bytes(target.read_bytes()) == old
+
+    def test_sites_are_told_the_newest(self, campaign: Campaign) -> None:
+        campaign.add_model("scanned")
+        campaign.admit(campaign.ask_for_model("scanned"))
+        cube = _renew(campaign, "scanned-cube", REPORT)
+        (model,) = campaign.work().models
+        assert model.cube.attachments == cube.attachments

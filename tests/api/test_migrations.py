@@ -15,6 +15,7 @@ from api import migrations
 from api.app import create_app
 from api.migrations import MigrationError, downgrade, newest, upgrade
 from api.migrations.metadata import METADATA, append_only
+from api.schemas.cubes import CubeKind
 from api.storage.engine import make_engine
 from tests.api.campaign import Campaign
 
@@ -77,7 +78,14 @@ class TestUpgrade:
     def test_evidence_is_protected(self, database_url: str) -> None:
         upgrade(database_url)
         names = {table.name for table in append_only()}
-        assert names == {"audit", "decision", "leaderboard_release", "result", "association_change"}
+        assert names == {
+            "audit",
+            "decision",
+            "leaderboard_release",
+            "result",
+            "association_change",
+            "cube_attachment",
+        }
         with _connected(database_url) as connection:
             triggers = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
             if connection.dialect.name == "sqlite":
@@ -119,6 +127,16 @@ class TestData:
         upgrade(url)
         assert _contents(url) == before
         assert campaign.client("administrator").audit.verify().intact
+
+    def test_what_was_attached_with_a_cube_is_the_first_of_its_documents(self, campaign: Campaign) -> None:
+        sbom = campaign.upload_demo("model_owner", b'{"spdxVersion": "SPDX-2.3", "packages": [{}]}')
+        cube = campaign.add_cube("scanned", CubeKind.MODEL, party="model_owner", sbom_digest=sbom)
+        campaign.registry.app.state.engine.dispose()
+        downgrade(campaign.registry.settings.url, "0003")
+        upgrade(campaign.registry.settings.url)
+        (kept,) = campaign.client("stranger").cubes.attachments(cube.id)
+        assert (kept.digest, kept.counts) == (sbom, {"components": 1})
+        assert campaign.cube("scanned").attachments == [kept]
 
     def test_its_protection_survives_as_well(self, campaign: Campaign) -> None:
         campaign.registry.app.state.engine.dispose()

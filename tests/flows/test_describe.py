@@ -4,6 +4,7 @@ from typing import Any
 
 from flows.describe import describe_cases, describe_evaluation
 
+AT = "2026-11-03T08:00:00Z"
 CUBE: dict[str, Any] = {"pack_digest": "sha256:" + "a" * 64}
 
 
@@ -23,12 +24,12 @@ class TestEvaluation:
 
     def test_counts_by_severity_with_their_day(self) -> None:
         counts = {"critical": 0, "high": 2, "medium": 0, "low": 1}
-        report = {"kind": "vulnerabilities", "counts": counts, "dated": "2026-11-02"}
-        assert "| 2 high, 1 low; 2026-11-02 |" in _evaluation({**CUBE, "attachments": [report]})
+        report = {"kind": "vulnerabilities", "counts": counts, "dated": "2026-11-02", "attached_at": AT}
+        assert "| 2 high, 1 low; 2026-11-02, attached 2026-11-03 |" in _evaluation({**CUBE, "attachments": [report]})
 
     def test_a_report_that_found_nothing_is_not_taken_for_none(self) -> None:
-        report = {"kind": "vulnerabilities", "counts": {"high": 0}, "dated": None}
-        assert "| none found; undated |" in _evaluation({**CUBE, "attachments": [report]})
+        report = {"kind": "vulnerabilities", "counts": {"high": 0}, "dated": None, "attached_at": AT}
+        assert "| none found; undated, attached 2026-11-03 |" in _evaluation({**CUBE, "attachments": [report]})
 
 
 class TestCases:

@@ -15,7 +15,7 @@ from api.core.errors import InvalidInputError, NotFoundError
 from api.nouns.associations.tables import Association
 from api.nouns.benchmarks.tables import Benchmark, Membership
 from api.nouns.blobs.tables import Blob, Upload
-from api.nouns.cubes.tables import Cube
+from api.nouns.cubes.tables import Attached, Cube
 from api.nouns.datasets.tables import Dataset
 from api.nouns.models.tables import Model
 from api.schemas.benchmarks import AssociationState
@@ -81,8 +81,8 @@ def _any(session: Session, condition: ColumnElement[bool]) -> bool:
 
 
 def _carries(digest: Digest) -> ColumnElement[bool]:
-    names = (Cube.pack_digest, Cube.additional_files_digest, Cube.sbom_digest, Cube.vulnerabilities_digest)
-    return or_(*(col(name) == digest for name in names))
+    attached = exists().where(col(Attached.cube_id) == col(Cube.id), col(Attached.digest) == digest)
+    return or_(col(Cube.pack_digest) == digest, col(Cube.additional_files_digest) == digest, attached)
 
 
 def _open(digest: Digest) -> ColumnElement[bool]:

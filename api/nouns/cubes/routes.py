@@ -9,10 +9,10 @@ from api.core.paging import Paging, page
 from api.core.problems import documented
 from api.core.rows import find
 from api.nouns.blobs.routes import Store
-from api.nouns.cubes import rules
-from api.nouns.cubes.tables import Cube
+from api.nouns.cubes import attachments, rules
+from api.nouns.cubes.tables import Attached, Cube
 from api.schemas.common import Id, Name, Page
-from api.schemas.cubes import CubeCreate, CubeKind, CubePublic
+from api.schemas.cubes import AttachmentCreate, CubeAttachment, CubeCreate, CubeKind, CubePublic
 
 router = APIRouter(tags=["cubes"])
 
@@ -45,3 +45,17 @@ def create_cube(act: ActDep, store: Store, new: CubeCreate) -> CubePublic:
 @router.get("/v1/cubes/{cube_id}", responses=documented(404))
 def read_cube(session: SessionDep, cube_id: Id) -> CubePublic:
     return rules.shown(find(session, Cube, cube_id))
+
+
+@router.get("/v1/cubes/{cube_id}/attachments", responses=documented(404))
+def list_attachments(session: SessionDep, paging: Paging, cube_id: Id) -> Page[CubeAttachment]:
+    """Every document that its owner ever attached, oldest first."""
+    cube = find(session, Cube, cube_id)
+    query = select(Attached).where(Attached.cube_id == cube.id).order_by(col(Attached.id))
+    return page(session, query, paging, attachments.shown)
+
+
+@router.post("/v1/cubes/{cube_id}/attachments", status_code=201, responses=documented(404, 409))
+def attach(act: ActDep, store: Store, cube_id: Id, new: AttachmentCreate) -> CubePublic:
+    """Attach a document that was uploaded before; it takes the place of an earlier one of its kind."""
+    return rules.shown(attachments.attach(act, store, cube_id, new))

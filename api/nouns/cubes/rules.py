@@ -1,7 +1,5 @@
 """Cubes: registered by whoever uploaded their pack, and never changed."""
 
-from collections.abc import Iterator
-
 from rfc8785 import CanonicalizationError
 from sqlmodel import Session
 
@@ -13,13 +11,13 @@ from api.core.errors import ConflictError, InvalidInputError
 from api.core.rows import add, find
 from api.nouns.blobs.rules import require_sent
 from api.nouns.blobs.store import BlobStore
+from api.nouns.cubes import attachments
 from api.nouns.cubes.packs import contract_in
 from api.nouns.cubes.tables import Cube
 from api.schemas.cubes import CubeCreate, CubeKind, CubePublic, CubeRef
-from cubes.attachments import MAX_ATTACHMENT_BYTES, Attachment, AttachmentKind, describe_attachment
+from cubes.attachments import AttachmentKind
 from cubes.contract import Contract
 from cubes.digests import Digest, digest_of
-from cubes.errors import ReportError
 
 
 @relates("cube_id")
@@ -38,7 +36,14 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
     require_sent(act, new.pack_digest, "pack_digest")
     if new.additional_files_digest is not None:
         require_sent(act, new.additional_files_digest, "additional_files_digest")
-    attachments = [each.model_dump(mode="json") for each in _attachments(act, store, new)]
+    documents = {
+        kind: (digest, attachments.described(act, store, kind, digest))
+        for kind, digest in (
+            (AttachmentKind.SBOM, new.sbom_digest),
+            (AttachmentKind.VULNERABILITIES, new.vulnerabilities_digest),
+        )
+        if digest is not None
+    }
     contract = contract_in(store.path(new.pack_digest))
     if contract.kind() != new.kind and not _is_script_with_files(contract, new):
         raise InvalidInputError(
@@ -49,14 +54,15 @@ def create_cube(act: Act, store: BlobStore, new: CubeCreate) -> Cube:
     if refusal is not None:
         raise InvalidInputError(f"the pack names bytes that nobody could check: {refusal}.", "Register the cube again.")
     row = Cube(
-        **new.model_dump(),
+        **new.model_dump(exclude={"sbom_digest", "vulnerabilities_digest"}),
         parameters_digest=_digest_of_parameters(new),
         owner_id=act.user_id,
-        attachments=attachments,
         contract=contract.model_dump(mode="json", exclude_none=True),
     )
     taken = ConflictError(f"a cube {new.name!r} exists already.", "A cube never changes: choose another name.")
     cube = add(act.session, row, taken)
+    for kind, (digest, document) in documents.items():
+        attachments.keep(act, cube, kind, digest, document)
     act.note("cube.created", f"cube:{cube.id}", name=cube.name, kind=cube.kind.value, pack_digest=cube.pack_digest)
     return cube
 
@@ -73,21 +79,6 @@ def shown(cube: Cube) -> CubePublic:
 def reference(cube: Cube) -> CubeRef:
     """What a site needs to run a cube."""
     return CubeRef.model_validate(cube.model_dump(include=set(CubeRef.model_fields)))
-
-
-def _attachments(act: Act, store: BlobStore, new: CubeCreate) -> Iterator[Attachment]:
-    for kind, digest in (
-        (AttachmentKind.SBOM, new.sbom_digest),
-        (AttachmentKind.VULNERABILITIES, new.vulnerabilities_digest),
-    ):
-        if digest is not None:
-            require_sent(act, digest, f"{kind.value}_digest")
-            with store.path(digest).open("rb") as file:
-                data = file.read(MAX_ATTACHMENT_BYTES + 1)
-            try:
-                yield describe_attachment(data, kind)
-            except ReportError as error:
-                raise InvalidInputError(f"{kind.value}_digest: {error}.", "Make it anew with your scanner.") from None
 
 
 def _digest_of_parameters(new: CubeCreate) -> Digest | None:

@@ -1,5 +1,6 @@
 """Cubes: understood before they are sent, known by their digest afterwards."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ class TestCheck:
             "metrics",
             "python3 evaluate.py",
             "predictions, labels",
+            "/mlcommons/volumes/predictions",
             "512.0 MiB",
             "auroc",
             "0 to 1",
@@ -110,6 +112,49 @@ class TestRegister:
         ended = self._register(at, "bad-parameters", "--parameters", parameters)
         assert ended.code == 7
         assert "not a mapping" in ended.err
+
+
+class TestAttach:
+    """A scanner is run again long after a cube was registered."""
+
+    @pytest.fixture
+    def cube(self, at: Assay) -> str:
+        at("mel", "cube", "register", FNA / "models" / "sklearn", "--name", "rescanned")  # by the first test alone
+        return "rescanned"
+
+    def _report(self, folder: Path, *severities: str) -> Path:
+        path = folder / "report.json"
+        found = [{"Severity": severity} for severity in severities]
+        path.write_text(json.dumps({"SchemaVersion": 2, "Results": [{"Vulnerabilities": found}]}), encoding="utf-8")
+        return path
+
+    def test_the_newest_is_shown_and_all_are_listed(self, at: Assay, tmp_path: Path, cube: str) -> None:
+        for severities in (("CRITICAL",), ("LOW", "LOW")):
+            ended = at("mel", "cube", "attach", cube, "--vulnerabilities", self._report(tmp_path, *severities))
+            assert ended.code == 0, ended.err
+        assert "has the vulnerabilities sha256:" in ended.out
+        (shown,) = at("ada", "cube", "show", cube, "--json").json["attachments"]
+        assert shown["counts"]["low"] == 2
+        listed = at("ada", "cube", "attachments", cube).out
+        assert listed.index("1 critical") < listed.index("2 low")
+
+    def test_the_same_again_is_six(self, at: Assay, tmp_path: Path, cube: str) -> None:
+        report = self._report(tmp_path, "HIGH")
+        at("mel", "cube", "attach", cube, "--vulnerabilities", report)
+        ended = at("mel", "cube", "attach", cube, "--vulnerabilities", report)
+        assert ended.code == 6
+        assert "already" in ended.err
+
+    def test_somebody_else_s_is_four(self, at: Assay, tmp_path: Path, cube: str) -> None:
+        ended = at("eve", "cube", "attach", cube, "--vulnerabilities", self._report(tmp_path, "MEDIUM"))
+        assert ended.code == 4
+
+    def test_nothing_or_what_is_no_report_is_seven(self, at: Assay, tmp_path: Path, cube: str) -> None:
+        assert "nothing to attach" in at("mel", "cube", "attach", cube).err
+        broken = tmp_path / "broken.json"
+        broken.write_text("<html>", encoding="utf-8")
+        ended = at("mel", "cube", "attach", cube, "--sbom", broken)
+        assert (ended.code, "not plain JSON" in ended.err) == (7, True)
 
 
 class TestShow:

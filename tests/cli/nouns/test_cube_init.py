@@ -15,6 +15,16 @@ def _run(assay: Assay, cube: Path, task: str, output: Path, **inputs: Path) -> P
     return output
 
 
+def test_what_it_says_to_type_next_can_be_typed(assay: Assay, tmp_path: Path, export: Path) -> None:
+    ended = assay("cube", "init", tmp_path / "cube", "--kind", "data_preparator")
+    look, run = (line.split()[1:] for line in ended.out.splitlines()[1:])
+    assert assay(*look).code == 0
+    places = {"data_path=PATH": f"data_path={export / 'data'}", "labels_path=PATH": f"labels_path={export / 'labels'}"}
+    typed = [places.get(word, word).replace("NEW_FOLDER", str(tmp_path / "new")) for word in run]
+    ended = assay(*typed)
+    assert ended.code == 0, ended.err
+
+
 @pytest.mark.parametrize("kind", ["data_preparator", "model", "metrics", "script"])
 def test_each_kind_is_understood(assay: Assay, tmp_path: Path, kind: str) -> None:
     assert "assay cube test" in assay("cube", "init", tmp_path / "cube", "--kind", kind).out
