@@ -1,5 +1,6 @@
 """A whole campaign by commands alone: a benchmark at a registry that listens, and a hospital whose agent really runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from cli.processes.bench import DATABASE_VARIABLE
 from tests.cli.federation import Federation
 from tests.cli.formats import write_cube, write_files
 from tests.cli.support import Ended, type_command
@@ -53,6 +55,8 @@ class Campaign:
     form: str
     name: str
     home: Path
+    database: str
+    """A PostgreSQL in which Prefect's databases are copies of one that is migrated already."""
     site_token: str = ""
     process: subprocess.Popen[bytes] | None = None
     """The hospital's agent, while it runs."""
@@ -95,6 +99,7 @@ class Campaign:
         reports = self.folder / "reports"
         words = ("model", "check", *self.models.values(), "-b", self.name, "--reports", str(reports))
         owner = {"ASSAY_REGISTRY_URL": self.registry.url, "ASSAY_TOKEN": self.registry.tokens["mel"]}
+        owner[DATABASE_VARIABLE] = self.database
         done = subprocess.run([_PROGRAM, *words], env=_clean() | owner, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2_000:]
         for model in self.models.values():
@@ -188,7 +193,8 @@ def new_site(campaign: Campaign, *settings: str) -> None:
     campaign.at("root", "site", "add", campaign.name, "--title", "North", "--organization", "north")
     token = campaign.at("root", "site", "token", campaign.name, "--json").json["secret"]
     site = ("--registry", campaign.registry.url, "--site", campaign.name, "--token", token)
-    words = [word for setting in ("poll_s = 0.5", *settings) for word in ("--set", setting)]
+    own = ("poll_s = 0.5", f"prefect_database_url = {json.dumps(campaign.database)}")
+    words = [word for setting in (*own, *settings) for word in ("--set", setting)]
     campaign.here("agent", "init", "--home", campaign.home, *site, "--memory-mib", "256", *words)
     owner = ("dana@north.example", "--name", "Dana", "--role", "data_owner")
     campaign.site_token = campaign.here("agent", "people", "add", *owner, "--json").json["token"]

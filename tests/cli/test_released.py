@@ -15,7 +15,8 @@ import pytest
 from tests.cli.campaign import METRIC, Campaign, agent, new_site
 from tests.cli.federation import Federation
 from tests.cli.formats import format_image
-from tests.clusters import image_registry as shared_registry
+from tests.clusters import Registry
+from tests.clusters import image_registry as engines_registry
 from tests.small_images import image_registry, push
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -56,29 +57,36 @@ class Runs:
     settings: tuple[str, ...] = ()
 
 
+@pytest.fixture(scope="session")
+def engine_registry() -> Registry | None:
+    """What an engine here pulls from; asked for before tests lose the environment."""
+    return engines_registry() if "DOCKER_HOST" in os.environ and "ASSAY_TEST_REGISTRY" in os.environ else None
+
+
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
-def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+def runs(request: pytest.FixtureRequest, engine_registry: Registry | None) -> Iterator[Runs]:
     """In namespaces the benchmark's cubes are MLCubes, in an engine they are MedPerf containers; models are of both."""
     image = format_image()
     if request.param == "process":
         with image_registry() as own:
             yield Runs("process", "mlcube", str(own.push(image)))
         return
-    if "DOCKER_HOST" not in os.environ:
-        pytest.skip("no container engine: set DOCKER_HOST to one that these tests may use")
-    shared = shared_registry()
+    if engine_registry is None:
+        pytest.skip("no container engine: set DOCKER_HOST and ASSAY_TEST_REGISTRY to those that tests may use")
     name = f"formats-{uuid4().hex[:8]}"
-    push(image, shared.host, name)
-    table = f"docker = {{image = {json.dumps(shared.python())}}}"
-    yield Runs("docker", "container_config", f"{shared.host}/{name}:1", ('runtime = "docker"', table))
+    push(image, engine_registry.host, name)
+    table = f"docker = {{image = {json.dumps(engine_registry.python())}}}"
+    yield Runs("docker", "container_config", f"{engine_registry.host}/{name}:1", ('runtime = "docker"', table))
 
 
 class TestRelease:
     def test_what_was_registered_is_what_ran_and_what_everybody_sees(
-        self, runs: Runs, registry: Federation, tmp_path: Path
+        self, runs: Runs, registry: Federation, prefect_database: str, tmp_path: Path
     ) -> None:
         """One test: a campaign is half a minute of servers, and is played once."""
-        campaign = Campaign(registry, tmp_path, runs.form, f"formats-{runs.runtime}", tmp_path / "home")
+        campaign = Campaign(
+            registry, tmp_path, runs.form, f"formats-{runs.runtime}", tmp_path / "home", prefect_database
+        )
         story = _play(campaign, runs)
         _everybody_sees_the_scores(story)
         _each_cube_is_named_by_digest(story)
