@@ -153,7 +153,7 @@ class TestAskAgain:
         again = campaign.gate(before.id)
         assert (again.state, again.digest == before.digest) == (GateState.OPEN, False)
         assert again.shown["model"]["cube"]["attachments"] == [cube.attachments[0].model_dump(mode="json")]
-        with refused(409, "look again"):
+        with refused(409, "look at the gate again"):
             campaign.client("committee_member").gates.decide(before.id, decision)
 
     def test_questions_about_other_cubes_stay(self, campaign: Campaign) -> None:
