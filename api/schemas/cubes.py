@@ -19,7 +19,7 @@ class CubeKind(StrEnum):
     """Runs model files that somebody else gives it; everybody who is signed in may have it."""
 
 
-class CubeAttachment(Attachment):
+class CubeAttachment(Attachment, Strict):
     """A document that a cube's owner attached; a later one of its kind takes its place, and this one is remembered."""
 
     attached_at: datetime
