@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.connect import find, registry
+from cli.connect import find, quiet_logs, registry
 from cli.errors import FailedError
 from cli.output import Column, emit_list, note, number
 from cli.progress import working
@@ -25,7 +25,7 @@ def run_checks(models: Sequence[str], benchmark: str, folder: Path, *, as_json: 
     with registry() as client:
         found = find(client.benchmarks, "benchmark", benchmark)
         wanted = [find(client.models, "model", name) for name in models]
-        with working(f"checking against {found.name}") as tell:
+        with quiet_logs(), working(f"checking against {found.name}") as tell:
             outcomes = check_models(client, found, wanted, tell=tell)
     records = [_record(found, model, outcome, folder) for model, outcome in zip(wanted, outcomes, strict=True)]
     columns = (

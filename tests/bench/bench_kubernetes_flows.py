@@ -12,9 +12,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,13 +61,17 @@ def measure(site: FlowSite, rounds: int) -> Figures:
     site.word.touch()
     for number in range(rounds):
         site.prepare(f"round-{number}")
-        wait_for(lambda count=number + 1: len(began(site)) == count, "the flow to begin", LONG_S)
-        wait_for(lambda count=number + 1: len(site.ask("gate", "list")) == count, "its gate", LONG_S)
+        wait_for(partial(_are, number + 1, lambda: began(site)), "the flow to begin", LONG_S)
+        wait_for(partial(_are, number + 1, lambda: site.ask("gate", "list")), "its gate", LONG_S)
     figures.begun = began(site)
     figures.undisturbed, _ = _next_step(site, "undisturbed", lambda: None)
     pod = ("delete", "pod", site.agent.pod()["metadata"]["name"], "--grace-period=0", "--force")
     figures.killed, figures.steps = _next_step(site, "killed", lambda: site.own.kubectl(*pod))
     return figures
+
+
+def _are(count: int, ask: Callable[[], Sized]) -> bool:
+    return len(ask()) == count
 
 
 def _next_step(site: FlowSite, name: str, happen: Callable[[], object]) -> tuple[float, int]:

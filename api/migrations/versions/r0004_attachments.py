@@ -52,9 +52,12 @@ def downgrade() -> None:
 
 def _carry_over() -> None:
     connection, cube = op.get_bind(), _cube()
-    names = ("cube_id", "kind", "digest", "document", "by", "attached_at")
-    types = {"document": sa.JSON(), "attached_at": sa.DateTime()}
-    attached = sa.table("cube_attachment", *(sa.column(name, types.get(name)) for name in names))
+    attached = sa.table(
+        "cube_attachment",
+        *(sa.column(name) for name in ("cube_id", "kind", "digest", "by")),
+        sa.column("document", sa.JSON()),
+        sa.column("attached_at", sa.DateTime()),
+    )
     for row in list(connection.execute(sa.select(cube).where(cube.c.attachments.is_not(None))).mappings()):
         at = row["created_at"]
         for document in row["attachments"]:

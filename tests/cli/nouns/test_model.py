@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import structlog
 
 from api.schemas.benchmarks import BenchmarkPublic, Compatibility
 from api.schemas.cubes import CubeCreate, CubeKind, ModelPublic
@@ -130,6 +131,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Outcomes:
             _client: Any, _benchmark: BenchmarkPublic, models: list[ModelPublic], *, tell: Callable[[str], None]
         ) -> list[Compatibility | str]:
             tell("preparing")
+            structlog.get_logger().info("what a workbench says of itself")
             return [outcomes[model.name] for model in models]
 
         module.check_models = check_models  # type: ignore[attr-defined]  # a module made here
