@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 from uuid import uuid4
 
+import anyio
 from prefect import get_run_logger
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
@@ -131,8 +132,10 @@ def _passed(decision: Decision) -> Decision:
 async def _rest(name: str, form: type[GateAnswer]) -> None:
     """Suspend. That this returns at all is not a decision: the caller looks again."""
     try:
-        # Prefect takes lower-case letters, digits and dashes, and nothing else, in the keys of inputs.
-        await asuspend_flow_run(wait_for_input=form, key=f"{name.replace('_', '-')}-{uuid4()}")
+        # Whole or not at all: a runner that stops in between would leave a run that rests without a form, or does not.
+        with anyio.CancelScope(shield=True):
+            # Prefect takes lower-case letters, digits and dashes, and nothing else, in the keys of inputs.
+            await asuspend_flow_run(wait_for_input=form, key=f"{name.replace('_', '-')}-{uuid4()}")
     except ValidationError as error:
         if error.title != form.__name__:
             raise

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import httpx2
+
 from agents.prefect_api import PrefectApi
 from api.bootstrap import ServiceToken
 from api.client import RegistryClient
@@ -136,14 +138,14 @@ class Committee:
 
 @contextmanager
 def reviews(there: Federation, api: PrefectApi, until: Callable[..., None], folder: Path) -> Iterator[Committee]:
-    """A committee whose reviews run; what still waits at its end is cancelled."""
+    """A committee whose reviews run. They are removed at its end: the next registry's gates have the same numbers."""
     with RegistryClient(there.url, ServiceToken(there.settings)) as service:
         made = Committee(there, api, until, folder / "reviews.lock", service)
         made.start()
         try:
             yield made
         finally:
-            for gate in list(service.gates.all(live=True)):
-                if gate.flow_run_id is not None:
-                    api.cancel(gate.flow_run_id)
             made.stop()
+            for gate in service.gates.all():
+                if gate.flow_run_id is not None:
+                    httpx2.delete(f"{api.url}/flow_runs/{gate.flow_run_id}", timeout=60, trust_env=False)

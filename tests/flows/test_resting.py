@@ -1,8 +1,11 @@
 """A question that nobody is asked any more leaves no flow run that rests: at a site and at the registry, whoever was away."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from api.schemas.benchmarks import GatePublic
 from api.schemas.benchmarks import GateState as RegistryGateState
 from api.schemas.records import AuditHead, SiteWork
 from api.storage.columns import now
+from flows.gates import GateAnswer
 from tests.cli.federation import Federation, federation
 from tests.flows.agency import LONG_S, Agency
 from tests.flows.committee import Committee, reviews
@@ -157,6 +161,34 @@ class TestReview:
         self._withdraw(committee, gate)
         committee.start()
         until(lambda: committee.api.state(run)[0] == "CANCELLED", "the review to end", limit_s=LONG_S)
+
+    def test_a_runner_that_stops_lets_one_come_to_rest_with_its_form(
+        self, committee: Committee, until: Until, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reached, stopping = threading.Event(), threading.Event()
+        save = GateAnswer.asave.__func__  # type: ignore[attr-defined]  # of a class method
+
+        async def late(form: type[GateAnswer], *arguments: Any) -> None:
+            reached.set()
+            while not stopping.is_set():  # noqa: ASYNC110 - set from another thread
+                await asyncio.sleep(0.01)
+            await save(form, *arguments)
+
+        monkeypatch.setattr(GateAnswer, "asave", classmethod(late))
+        gate = committee.requested(quorum=1)
+        until(reached.is_set, "the review to be about to rest")
+        runner = committee._runner
+        assert runner is not None
+        assert runner._executor is not None
+        stop = threading.Thread(target=committee.stop)
+        stop.start()
+        until(lambda executor=runner._executor: executor._stopping, "the runner to stop")
+        stopping.set()
+        stop.join()
+        assert committee.api.state(str(committee.now(gate).flow_run_id))[0] == "PAUSED"
+        committee.start()
+        committee.decide("ada", gate)
+        committee.concluded(gate)
 
     @staticmethod
     def _withdraw(committee: Committee, gate: GatePublic) -> None:
