@@ -75,8 +75,13 @@ def _killed_in_the_middle(here: Hospital, kind: str, mark: str) -> None:
     agent.wait()
     _until(lambda: not processes(mark), "the step's end")
     assert str(here.folder) not in Path("/proc/self/mounts").read_text()
+    _until(lambda: _swept(agent.pid), "its control groups to be swept")
+
+
+def _swept(agent: int) -> bool:
+    """A process that has ended counts in its group until somebody has fetched its exit code."""
     sweep()
-    assert groups_of(agent.pid) == []
+    return groups_of(agent) == []
 
 
 def _lost(here: Hospital) -> None:

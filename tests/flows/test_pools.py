@@ -257,6 +257,8 @@ def _deployment(url: str, name: str) -> dict[str, Any]:
     """What matters of a deployment to whoever runs it."""
     found = httpx2.get(f"{url}/deployments/name/{name}", trust_env=False, timeout=120).json()
     keys = ("id", "entrypoint", "work_pool_name", "tags", "parameter_openapi_schema", "enforce_parameter_schema")
+    if not found["parameter_openapi_schema"].get("definitions"):
+        found["parameter_openapi_schema"].pop("definitions", None)  # none, and an empty list of them, are the same
     return {key: found[key] for key in keys}
 
 
