@@ -136,9 +136,12 @@ class TestTrail:
         found = assay("execution", "trail", identity[7:17], "--json").json
         assert [(link["moment"], link["what"]) for link in found] == [
             ("registered", "cube"),
+            ("registered", "preparator"),
+            ("registered", "metrics cube"),
             ("registered", "dataset"),
             ("registered", "execution"),
             ("fetched", "cube"),
+            ("fetched", "metrics cube"),
             ("ran", "cube"),
         ]
         assert {link["digest"] for link in found if link["what"] == "cube"} == {sha("forest")}

@@ -165,34 +165,41 @@ class TestDelegate:
 
 
 class TestRenew:
-    def _expired(self, here: Here) -> Gate:
+    def _until(self, here: Here, hours: float) -> Gate:
+        """A question that may be answered for so many hours from now."""
         gate = here.gate({"x": 1})
         with here.store.write() as session:
             found = gates.find_gate(session, gate.id)
-            found.expires_at = now() - timedelta(hours=1)
+            found.expires_at = now() + timedelta(hours=hours)
             session.add(found)
         return gate
 
     @pytest.mark.usefixtures("owner")
-    def test_an_expired_question_can_be_answered_again(self, assay: Assay, here: Here) -> None:
-        gate = self._expired(here)
-        words = ("gate", "approve", gate.id, "--digest", gate.digest, "--reason", "seen")
-        assert assay(*words).code == 6
+    def test_a_question_gets_more_time(self, assay: Assay, here: Here) -> None:
+        gate = self._until(here, 1)
         ended = assay("gate", "renew", gate.id[:8], "--days", "3")
         assert ended.code == 0
         assert f"{now() + timedelta(days=3):%Y-%m-%d}" in ended.out
-        assert assay(*words).code == 0
+        assert assay("gate", "approve", gate.id, "--digest", gate.digest, "--reason", "seen").code == 0
+
+    @pytest.mark.usefixtures("owner")
+    def test_what_has_expired_is_to_be_asked_again(self, assay: Assay, here: Here) -> None:
+        gate = self._until(here, -1)
+        for words in (("approve", gate.id, "--digest", gate.digest, "--reason", "seen"), ("renew", gate.id)):
+            ended = assay("gate", *words)
+            assert ended.code == 6
+            assert "ask for it again" in ended.err
 
     @pytest.mark.usefixtures("owner")
     def test_it_is_kept_who_renewed_it(self, assay: Assay, here: Here) -> None:
-        gate = self._expired(here)
+        gate = self._until(here, 1)
         assay("gate", "renew", gate.id)
         with here.store.read() as session:
             kinds = {event.kind: event.detail for event in gates.events_of(session, gate.id)}
         assert "data_owner@north.example" in kinds["renewed"]
 
     def test_a_viewer_renews_nothing(self, assay: Assay, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-        gate = self._expired(here)
+        gate = self._until(here, 1)
         monkeypatch.setenv("ASSAY_SITE_HOME", str(here.home.path))
         monkeypatch.setenv("ASSAY_SITE_TOKEN", here.tokens[Role.VIEWER])
         assert assay("gate", "renew", gate.id).code == 4
