@@ -145,7 +145,7 @@ class TestAsk:
 
 
 class TestPages:
-    @pytest.mark.parametrize("build", ["ui_build", "ui_v2_build"])
+    @pytest.mark.parametrize("build", ["ui", "ui-v2"])
     def test_prefects_pages_open_no_websocket(self, build: str) -> None:
         """They ask again by themselves: whoever hears of some events alone misses nothing there."""
         package = find_spec("prefect")
