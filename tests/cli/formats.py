@@ -15,7 +15,7 @@ for word in "$@"; do
   esac
 done
 case $task in
-  prepare) sort "$data/cases" > "$out/cases"; cat "$labels/labels" > "$out_labels/labels"; echo x > /of-its-own;;
+  prepare) sort "$data/cases" > "$out/cases"; cat "$labels/labels" > "$out_labels/labels"; echo x > /own/written;;
   sanity_check) [ -s "$data/cases" ];;
   statistics) echo "cases: $(wc -l < "$data/cases")" > "$out";;
   infer) { cat "$weights"; cat "$data/cases"; } > "$out/predicted";;
@@ -88,7 +88,7 @@ MLCUBE: Final = {
 
 def format_image() -> Image:
     """The image of every cube of this module."""
-    script: list[Entry] = [(".", {"type": b"5", "mode": 0o1777}, b""), ("run.sh", {"mode": 0o755}, RUN)]
+    script: list[Entry] = [("own", {"type": b"5", "mode": 0o1777}, b""), ("run.sh", {"mode": 0o755}, RUN)]
     return make_image(
         programs("sh", "cat", "sort", "wc", "cmp"), script, process={"Entrypoint": ["/run.sh"], "Env": ["PATH=/bin"]}
     )
