@@ -8,8 +8,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
+from cli.demo.clone import K8S
 from cli.demo.kubectl import get, kubectl
-from cli.demo.overlays import K8S, LABEL
+from cli.demo.overlays import LABEL
 from cli.errors import FailedError, NotSetUpError
 
 _REMOVE_S: Final = 600

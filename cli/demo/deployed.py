@@ -16,13 +16,14 @@ from typing import Any, Final, Self
 from rich.console import Console
 from rich.text import Text
 
+from agents.home import Home
 from cli.demo.cast import Hospital
 from cli.demo.cluster import Cluster, bring, find_cluster, is_ready
 from cli.demo.federation import Federation, free_port
 from cli.demo.images import ImageBuilder, Images, find_builder
 from cli.demo.kubectl import kubectl
 from cli.demo.overlays import Party, registry_address, write_registry, write_site
-from cli.demo.setting import Setting
+from cli.demo.setting import Setting, wait_for_answers
 from cli.demo.stage import Stage
 from cli.demo.terminal import Place, Terminal
 from cli.errors import FailedError
@@ -83,14 +84,9 @@ class InCluster:
         stage.wait("the registry starts", lambda: is_ready(namespace, "registry"))
         setting.registry_url, setting.registry_prefect = _forward(setting.federation, namespace, _REGISTRY, 80, 81)
         place = Place(namespace, _REGISTRY, "registry")
-        token = kubectl(*place.command("cat", "/var/lib/assay/data/first.token")[1:]).strip()
+        token = place.ask("cat", "/var/lib/assay/data/first.token").strip()
         setting.administrator.environment.update(ASSAY_REGISTRY_URL=setting.registry_url, ASSAY_TOKEN=token)
-
-        def answers() -> bool:
-            setting.federation.require_alive()
-            return stage.succeeds(setting.administrator, "registry", "status")
-
-        stage.wait("the way to the registry opens", answers)
+        wait_for_answers(stage, setting, "the way to the registry opens")
 
     def open_site(
         self,
@@ -130,7 +126,7 @@ class InCluster:
     def has_heard(self, hospital: Hospital, benchmark: str) -> bool:
         place = Place(self._namespaces[hospital.name], _AGENT, "agent")
         # The shell says nothing, and no error, as long as there is no such file.
-        heard = kubectl(*place.command("sh", "-c", f"cat {_HOME}/work.json 2>/dev/null || true")[1:])
+        heard = place.ask("sh", "-c", f"cat {Home(_HOME).work_file} 2>/dev/null || true")
         return f'"{benchmark}"' in heard
 
     def pages(self, setting: Setting, hospital: Hospital) -> str:

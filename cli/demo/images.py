@@ -12,16 +12,16 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from cli.demo.clone import REFERENCE, ROOT
 from cli.errors import FailedError, NotSetUpError
 from cubes.image_reference import parse_reference
 
 REGISTRY: Final = "ASSAY_TEST_REGISTRY"
 BASE: Final = "ASSAY_DEMO_BASE"
-ROOT: Final = Path(__file__).parents[2]
-REFERENCE: Final = ROOT / "cubes" / "breast_fna"
 CUBES: Final = ("preparator", "metrics", "models/sklearn")
 """Folders of the reference benchmark that become images."""
 _PIP: Final = "pip==25.3"
@@ -81,23 +81,11 @@ class ImageBuilder:
         context = REFERENCE / name
         return self._one(f"fna-{context.name}", context, context / "Dockerfile")
 
-    def _builder(self) -> str:
-        from uv import find_uv_bin
-
-        name = f"{self.registry}/assay-builder:demo"
-        with tempfile.TemporaryDirectory(prefix="assay-builder-") as scratch:
-            here = Path(scratch)
-            _run([find_uv_bin(), "pip", "install", "--quiet", "--target", str(here / "pip"), _PIP])
-            (here / "certificates.pem").write_bytes(_certificates())
-            (here / "Dockerfile").write_text(_BUILDER, encoding="utf-8")
-            _docker("build", "--quiet", "--build-arg", f"BASE={self.base}", "--tag", name, scratch)
-        return name
-
     def _one(self, repository: str, context: Path, file: Path) -> str:
         name = f"{self.registry}/{repository}:demo"
         arguments = ["--build-arg", f"BASE={self.base}"]
         if "ARG BUILDER" in file.read_text(encoding="utf-8"):
-            arguments += ["--build-arg", f"BUILDER={self._builder()}"]
+            arguments += ["--build-arg", f"BUILDER={base_with_pip(self.registry, self.base)}"]
         # The host's network: a proxy on the way to the package index may listen on this machine alone.
         _docker("build", "--quiet", "--network=host", *arguments, "--file", str(file), "--tag", name, str(context))
         _docker("push", "--quiet", name)
@@ -159,6 +147,21 @@ def contract_of_image(folder: Path, target: Path, image: str) -> Path:
     (target / CONTRACT_FILE).write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
     load_contract(target)
     return target
+
+
+@cache
+def base_with_pip(registry: str, base: str) -> str:
+    """A base with pip, made once: more than one image wants it."""
+    from uv import find_uv_bin
+
+    name = f"{registry}/assay-builder:demo"
+    with tempfile.TemporaryDirectory(prefix="assay-builder-") as scratch:
+        here = Path(scratch)
+        _run([find_uv_bin(), "pip", "install", "--quiet", "--target", str(here / "pip"), _PIP])
+        (here / "certificates.pem").write_bytes(_certificates())
+        (here / "Dockerfile").write_text(_BUILDER, encoding="utf-8")
+        _docker("build", "--quiet", "--build-arg", f"BASE={base}", "--tag", name, scratch)
+    return name
 
 
 def _base(name: str, registry: str, python: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Self
 from agents.home import Home
 from cli.connect import quiet_logs
 from cli.demo.cast import Hospital
+from cli.demo.clone import REFERENCE
 from cli.demo.federation import free_port
-from cli.demo.ground import REFERENCE
-from cli.demo.setting import Setting
+from cli.demo.setting import Setting, wait_for_answers
 from cli.demo.stage import Stage
 from flows.server.databases import ensure_prefect_database
 
@@ -53,11 +53,7 @@ class OnThisMachine:
         )
 
     def wait_for_registry(self, stage: Stage, setting: Setting) -> None:
-        def answers() -> bool:
-            setting.federation.require_alive()
-            return stage.succeeds(setting.administrator, "registry", "status")
-
-        stage.wait("the registry starts", answers)
+        wait_for_answers(stage, setting, "the registry starts")
 
     def open_site(self, stage: Stage, setting: Setting, hospital: Hospital, token: str) -> None:
         for person in (hospital.operator, hospital.owner):

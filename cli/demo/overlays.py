@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.demo.cast import Hospital
+from cli.demo.clone import K8S
 from cli.demo.kubectl import get
 
-K8S: Final = Path(__file__).parents[2] / "k8s"
 LABEL: Final = "assay/demo"
 """On everything that a demonstration makes in a cluster; the value tells one from another."""
 API_PORT: Final = 8420

@@ -13,9 +13,8 @@ from rich.text import Text
 from cli.demo.cast import Actor, actor
 from cli.demo.decide import Decider
 from cli.demo.federation import Federation
-from cli.demo.ground import Ground
 from cli.demo.machine import OnThisMachine
-from cli.demo.setting import Setting, fresh_folder, split_data
+from cli.demo.setting import Ground, Setting, fresh_folder, split_data
 from cli.demo.stage import Stage
 from cli.demo.story import MODELS, Story
 from cli.demo.summary import write_summary

@@ -4,12 +4,13 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 from agents.environments import EnvironmentCache
 from cli.demo.cast import Actor, Hospital, actor
+from cli.demo.clone import REFERENCE
 from cli.demo.federation import Federation
-from cli.demo.ground import REFERENCE, Ground
 from cli.demo.stage import Stage
 from cli.errors import ConflictError
 from cli.processes.bench import DATABASE_VARIABLE
@@ -17,6 +18,49 @@ from cubes.breast_fna.split import hospital_exports
 
 _MARK: Final = ".assay-demo"
 _DATA: Final = "sklearn/datasets/data/breast_cancer.csv"
+
+
+class Ground(Protocol):
+    """Where a federation stands: on this machine, or in a cluster. The story is the same on either.
+
+    Leaving the block takes away what was made, also after Ctrl-C or an error.
+    """
+
+    where: str
+    """For the first line: the federation is ..."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def prepare(self, stage: Stage) -> None:
+        """Make what the federation is made of."""
+
+    def cube(self, name: str) -> Path:
+        """The folder by which a cube of the reference benchmark is registered."""
+
+    def raise_registry(self, stage: Stage, setting: "Setting") -> None:
+        """Begin to make a registry; it is not waited for."""
+
+    def wait_for_registry(self, stage: Stage, setting: "Setting") -> None:
+        """Until it answers at the address in the setting, and its administrator has a token."""
+
+    def open_site(self, stage: Stage, setting: "Setting", hospital: Hospital, token: str) -> None:
+        """Begin to make a hospital's site, with its token for the registry; its agent is not waited for."""
+
+    def wait_for_site(self, stage: Stage, setting: "Setting", hospital: Hospital) -> None:
+        """Until its people can type commands there, and its data lie where `hospital.raw` says."""
+
+    def has_heard(self, hospital: Hospital, benchmark: str) -> bool:
+        """Whether the agent knows of a benchmark."""
+
+    def images(self) -> dict[str, Any]:
+        """Of the application and the cubes, by digest; empty where everything is a folder."""
+
+    def pages(self, setting: "Setting", hospital: Hospital) -> str:
+        """The address of a site's pages on this machine."""
 
 
 @dataclass(slots=True)
@@ -62,6 +106,16 @@ def _remove(folder: Path) -> None:
     for here, _, _ in os.walk(folder):
         Path(here).chmod(0o700)
     shutil.rmtree(folder)
+
+
+def wait_for_answers(stage: Stage, setting: Setting, what: str) -> None:
+    """Until the registry answers its administrator; `what` tells the reader what is waited for."""
+
+    def answers() -> bool:
+        setting.federation.require_alive()
+        return stage.succeeds(setting.administrator, "registry", "status")
+
+    stage.wait(what, answers)
 
 
 def split_data(setting: Setting) -> None:

@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any, Final
 
 from cli.demo.cast import Actor, Hospital
+from cli.demo.clone import REFERENCE
 from cli.demo.decide import Decider
-from cli.demo.ground import REFERENCE
 from cli.demo.setting import Setting, admit, open_site, welcome
 from cli.demo.stage import Stage
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from cli.demo.kubectl import kubectl
 from cli.demo.shell import Ended
 from cli.errors import FailedError
 
@@ -29,8 +30,19 @@ class Place:
     def command(self, *words: str, interactive: str = "") -> list[str]:
         """What runs `words` there."""
         flags = [interactive] if interactive else []
+        return ["kubectl", *self._exec(words, *flags)]
+
+    def ask(self, *words: str) -> str:
+        """What `words` print there.
+
+        Raises:
+            FailedError: they end with another code than 0, or there is no pod.
+        """
+        return kubectl(*self._exec(words))
+
+    def _exec(self, words: Sequence[str], *flags: str) -> list[str]:
         target = (f"deployment/{self.deployment}", "-c", self.container)
-        return ["kubectl", "-n", self.namespace, "exec", *flags, *target, "--", *words]
+        return ["-n", self.namespace, "exec", *flags, *target, "--", *words]
 
 
 class Terminal:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from cli.demo.images import base_with_pip
 from tests.k8s.images import ROOT, builder, docker
 
 PROGRAM: Final = ROOT / "k8s" / "image.py"
@@ -141,7 +142,7 @@ class TestBuild:
     def test_two_builds_of_one_source_give_one_digest(self, tmp_path: Path) -> None:
         image = builder()
         words = ("--quiet", "--no-cache", "--network=host", "--build-arg", f"BASE={image.base}",
-                 "--build-arg", f"BUILDER={image._builder()}")  # fmt: skip
+                 "--build-arg", f"BUILDER={base_with_pip(image.registry, image.base)}")  # fmt: skip
         found = []
         for number in (1, 2):
             source = tmp_path / str(number)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo.images import CUBES, REFERENCE, contract_of_image, find_builder
+from cli.demo.clone import REFERENCE
+from cli.demo.images import CUBES, contract_of_image, find_builder
 from cli.errors import NotSetUpError
 from cubes.contract import load_contract
 from cubes.reports import read_metrics, read_statistics
