@@ -210,8 +210,11 @@ class LocalLoop:
             resting = [
                 job for job in jobs.live_jobs(session, JobKind.EVALUATE) if gates.rests(session, job.flow_run_id)
             ]
-            for job in resting if resting and self._site.home.work_file.exists() else []:
-                if not is_offered(self._site.work(), job.parameters):
+            if not resting or not self._site.home.work_file.exists():
+                return True
+            work = self._site.work()
+            for job in resting:
+                if not is_offered(work, job.parameters):
                     end_job(
                         session, job.id, JobState.CANCELLED, "it is no longer in the benchmark: withdrawn or closed"
                     )

@@ -62,7 +62,8 @@ def _remarks(board: "Leaderboard") -> list[str]:
     if means:
         remarks.append(f"Means over datasets, weighted by cases: {', '.join(means)}.")
     remarks += [
-        f"{name}: defined for no model on {', '.join(on)}, which do not count for it." for name, on in _apart(board)
+        f"{name}: defined for no model on {', '.join(on)}, which do not count for it."
+        for name, on in sorted(board.not_counted.items())
     ]
     if board.rows:
         remarks.append(
@@ -72,10 +73,6 @@ def _remarks(board: "Leaderboard") -> list[str]:
     if board.withheld:
         remarks.append(f"{board.withheld} ranked model(s) not shown: their owners have not consented.")
     return remarks
-
-
-def _apart(board: "Leaderboard") -> list[tuple[str, list[str]]]:
-    return sorted(board.not_counted.items())
 
 
 def _write_csv(board: "Leaderboard") -> None:

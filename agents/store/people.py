@@ -31,7 +31,7 @@ def add_person(
     Raises:
         ConflictError: somebody has that address already.
     """
-    if session.exec(select(Person).where(Person.email == address(email))).first() is not None:
+    if _by_address(session, email) is not None:
         raise ConflictError(f"{email!r} is known at this site already: renew the token with `assay agent people renew`")
     secret = _secret()
     person = Person(
@@ -72,7 +72,7 @@ def revoke(session: Session, email: str) -> None:
 
 
 def find_person(session: Session, email: str) -> Person:
-    person = session.exec(select(Person).where(Person.email == address(email))).first()
+    person = _by_address(session, email)
     if person is None:
         raise NotFoundError(f"nobody at this site has the address {email!r}: see `assay agent people`")
     return person
@@ -120,7 +120,7 @@ def by_password(session: Session, email: str, password: str) -> Person:
     Raises:
         NotSignedInError: not both right; how long it takes does not say which.
     """
-    person = session.exec(select(Person).where(Person.email == address(email))).first()
+    person = _by_address(session, email)
     if password.startswith(_PREFIX):
         found = sign_in(session, password)
         right = person is not None and found.id == person.id
@@ -164,3 +164,7 @@ def _secret() -> str:
 def _hash(secret: str) -> str:
     # A random secret of 256 bits needs no slow hash: there is nothing to guess.
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _by_address(session: Session, email: str) -> Person | None:
+    return session.exec(select(Person).where(Person.email == address(email))).first()

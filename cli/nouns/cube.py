@@ -35,8 +35,12 @@ Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="A folder with `container_config.yaml` or `mlcube.yaml` at its root.")
 ]
 Kind = Literal["data_preparator", "model", "metrics", "script"]
-
-
+Sbom = Annotated[
+    Path | None, typer.Option("--sbom", metavar="FILE", help="A bill of materials: CycloneDX or SPDX JSON.")
+]
+Vulnerabilities = Annotated[
+    Path | None, typer.Option("--vulnerabilities", metavar="FILE", help="A report: CycloneDX, Trivy or Grype JSON.")
+]
 _KINDS: Final = {
     "data_preparator": "data preparator",
     "model": "model",
@@ -109,13 +113,8 @@ def register(
         Path | None, typer.Option("--parameters", metavar="FILE", help="YAML that each step is given.")
     ] = None,
     description: Annotated[str, typer.Option("--description", help="Markdown for people.")] = "",
-    sbom: Annotated[
-        Path | None, typer.Option("--sbom", metavar="FILE", help="A bill of materials: CycloneDX or SPDX JSON.")
-    ] = None,
-    vulnerabilities: Annotated[
-        Path | None,
-        typer.Option("--vulnerabilities", metavar="FILE", help="A report: CycloneDX, Trivy or Grype JSON."),
-    ] = None,
+    sbom: Sbom = None,
+    vulnerabilities: Vulnerabilities = None,
     plain_http: PlainHttp = None,
     logins: Logins = None,
     as_json: Json = False,
@@ -156,12 +155,8 @@ def register(
 def attach(
     cube: Annotated[str, typer.Argument(help="Its name or number.")],
     *,
-    sbom: Annotated[
-        Path | None, typer.Option("--sbom", metavar="FILE", help="A bill of materials: CycloneDX or SPDX JSON.")
-    ] = None,
-    vulnerabilities: Annotated[
-        Path | None, typer.Option("--vulnerabilities", metavar="FILE", help="A report: CycloneDX, Trivy or Grype JSON.")
-    ] = None,
+    sbom: Sbom = None,
+    vulnerabilities: Vulnerabilities = None,
     as_json: Json = False,
 ) -> None:
     """Attach a newer document to a cube of yours. Whoever is being asked about the cube is asked again, with it."""

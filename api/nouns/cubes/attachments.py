@@ -5,6 +5,7 @@ again.
 """
 
 import json
+from operator import itemgetter
 
 from sqlmodel import col, select
 
@@ -49,8 +50,7 @@ def keep(act: Act, cube: Cube, kind: AttachmentKind, digest: Digest, document: A
     act.session.add(row)
     act.session.flush()
     others = [each for each in cube.attachments if each["kind"] != kind]
-    newest = [*others, shown(row).model_dump(mode="json")]
-    cube.attachments = sorted(newest, key=lambda each: list(AttachmentKind).index(AttachmentKind(each["kind"])))
+    cube.attachments = sorted([*others, shown(row).model_dump(mode="json")], key=itemgetter("kind"))
     act.session.add(cube)
     act.session.flush()
     act.note("cube.attached", f"cube:{cube.id}", kind=kind.value, digest=digest)
