@@ -10,7 +10,9 @@ import pytest
 from agents.environments import EnvironmentCache
 from agents.prefect_api import PrefectApi
 from agents.runtimes.process import ProcessRuntime
+from tests.cli.federation import Federation, federation
 from tests.flows.agency import Agency, agency
+from tests.flows.committee import Committee, reviews
 from tests.flows.gatehouse import Gatehouse
 from tests.hospital import hospital
 
@@ -66,4 +68,22 @@ def north(
         here.offer()
         with agency(here, api, until) as running:
             yield running
+    api.close()
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A registry with people, cubes and a benchmark."""
+    with federation(tmp_path_factory.mktemp("federation")) as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def committee(
+    there: Federation, prefect_url: str, until: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Committee]:
+    """Those who decide there, whose reviews run."""
+    api = PrefectApi(prefect_url, timeout_s=60)
+    with reviews(there, api, until, tmp_path_factory.mktemp("reviews")) as running:
+        yield running
     api.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from api.schemas.benchmarks import GateState as RegistryGateState
 from api.schemas.records import AuditHead, SiteWork
 from api.storage.columns import now
 from flows.gates import GateAnswer
-from tests.cli.federation import Federation, federation
 from tests.flows.agency import LONG_S, Agency
-from tests.flows.committee import Committee, reviews
+from tests.flows.committee import Committee
 
 Until = Callable[..., None]
 NOWHERE = "http://127.0.0.1:9/api"
@@ -117,22 +116,6 @@ class TestWithdrawn:
         here.registry.work = SiteWork(site_id=1, benchmarks=[], audit_head=AuditHead(sequence=here._packs, head="away"))
         here.site.border.pull_work()
         assert _ends(registered, job).state == JobState.CANCELLED
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    with federation(tmp_path_factory.mktemp("federation")) as there:
-        yield there
-
-
-@pytest.fixture(scope="module")
-def committee(
-    there: Federation, prefect_url: str, until: Until, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Committee]:
-    api = PrefectApi(prefect_url, timeout_s=60)
-    with reviews(there, api, until, tmp_path_factory.mktemp("reviews")) as running:
-        yield running
-    api.close()
 
 
 class TestReview:

@@ -1,32 +1,14 @@
 """`review` to its end: rests at a gate of the real registry until enough people have decided, then lets it be concluded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from agents.prefect_api import PrefectApi
 from api.client import Refused
 from api.schemas.benchmarks import AssociationState, BenchmarkState, CommitteeMember, GateState, Verdict
-from tests.cli.federation import Federation, federation
-from tests.flows.committee import Committee, reviews
+from tests.flows.committee import Committee
 
 Until = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    with federation(tmp_path_factory.mktemp("federation")) as there:
-        yield there
-
-
-@pytest.fixture(scope="module")
-def committee(
-    there: Federation, prefect_url: str, until: Until, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Committee]:
-    api = PrefectApi(prefect_url, timeout_s=60)
-    with reviews(there, api, until, tmp_path_factory.mktemp("reviews")) as running:
-        yield running
-    api.close()
 
 
 def _state(committee: Committee, benchmark: int) -> BenchmarkState:
