@@ -58,9 +58,9 @@ def began(site: FlowSite) -> list[float]:
 
 def measure(site: FlowSite, rounds: int) -> Figures:
     figures = Figures()
-    site.word.touch()
     for number in range(rounds):
         site.prepare(f"round-{number}")
+        site.let_go_on(f"round-{number}")
         wait_for(partial(_are, number + 1, lambda: began(site)), "the flow to begin", LONG_S)
         wait_for(partial(_are, number + 1, lambda: site.ask("gate", "list")), "its gate", LONG_S)
     figures.begun = began(site)
@@ -76,12 +76,11 @@ def _are(count: int, ask: Callable[[], Sized]) -> bool:
 
 def _next_step(site: FlowSite, name: str, happen: Callable[[], object]) -> tuple[float, int]:
     """Something happens while a step runs, which ends then: seconds to the next step, and pods that the first had."""
-    site.word.unlink()
     site.prepare(name)
     wait_for(lambda: [pod for pod in site.running(STEP) if _is_of(pod, name)], "the step to run", LONG_S)
     start = time.time()
     happen()
-    site.word.touch()
+    site.let_go_on(name)
     check = wait_for(lambda: _of_dataset(site, "sanity_check", name), "the next step", LONG_S)
     return _moment(check[0]["metadata"]["creationTimestamp"]) - start, len(_of_dataset(site, "prepare", name))
 

@@ -26,7 +26,6 @@ IN_THE_AGENT: Final = "site"
 FLOWS: Final = "app.kubernetes.io/component=flow"
 STEP: Final = "assay/task=prepare"
 
-
 WORD: Final = "go"
 _WAITS: Final = f"""
 import os, time
@@ -68,13 +67,18 @@ class FlowSite:
         return self.agent.own
 
     def prepare(self, name: str) -> None:
-        folders = ("--data", "/data/raw/data", "--labels", "/data/raw/labels")
+        """Prepare raw data that nobody else has: what is known by its content is not prepared again."""
+        raw = write_raw(self._raw(name))
+        (raw / "data" / "export.txt").write_text(name, encoding="utf-8")
+        folders = ("--data", f"/data/{name}/data", "--labels", f"/data/{name}/labels")
         self.ask("dataset", "prepare", name, "--benchmark", "breast-fna", *folders)
 
-    @property
-    def word(self) -> Path:
-        """Preparations go on once it is there."""
-        return self.own.claim_folder("assay-data") / "raw" / "data" / WORD
+    def let_go_on(self, name: str) -> None:
+        """Give the word that a preparation waits for."""
+        (self._raw(name) / "data" / WORD).touch()
+
+    def _raw(self, name: str) -> Path:
+        return self.own.claim_folder("assay-data") / name
 
     def ask(self, *words: str) -> Any:
         return self.agent.assay(*words, environment=self.owner)
@@ -125,7 +129,6 @@ def flow_site(folder: Path, registry: Hospital, application: str, worker: str, d
         own.kubectl("create", "secret", "generic", "assay-worker", f"--from-literal=headers={headers}")
         if deployment == IN_PODS:
             own.kubectl("rollout", "status", "deployment/assay-flow-worker", f"--timeout={LONG_S:.0f}s")
-        write_raw(own.claim_folder("assay-data") / "raw")
         words = ("agent", "people", "add", "ada@north.example", "--name", "Ada", "--role", "data_owner")
         yield FlowSite(agent, (f"ASSAY_SITE_TOKEN={agent.assay(*words)['token']}",))
 

@@ -2,69 +2,26 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.clusters import namespace, wait_for
-from tests.k8s.deployed import NO_INGRESS, SMALL, Deployed, site_toml
-from tests.k8s.places import REGISTRY, fill_in, listener, open_to_the_cluster, replace, start_trying, tried
+from tests.k8s.deployed import Deployed, DeployedRegistry, deployed_registry, deployed_site
+from tests.k8s.places import listener, start_trying, tried
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def registry(application: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with namespace("registry") as own:
-        folder = tmp_path_factory.mktemp("overlay") / "registry"
-        fill_in(folder, "registry/overlays/embedded", own, image=application, patches={**SMALL, **NO_INGRESS})
-        own.kubectl("apply", "-k", str(folder))
-        deployed = Deployed(own, "assay-registry", "registry")
-        deployed.wait_until_ready()
-        yield deployed
+def registry(application: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedRegistry]:
+    with deployed_registry(tmp_path_factory.mktemp("overlay") / "registry", "embedded", application) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
-def administrator(registry: Deployed) -> tuple[str, ...]:
-    """What makes a command in the registry's pod the administrator's."""
-    token = registry.own.kubectl(
-        "exec", "deploy/assay-registry", "-c", "registry", "--", "cat", "/var/lib/assay/data/first.token"
-    ).strip()
-    return ("ASSAY_REGISTRY_URL=http://127.0.0.1:8420", f"ASSAY_TOKEN={token}")
-
-
-@pytest.fixture(scope="module")
-def agent(
-    application: str, registry: Deployed, administrator: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployed]:
-    """A site that knows its registry's address and has a token, and nothing else of it."""
-    registry.assay("organization", "add", "north", "--title", "North", environment=administrator)
-    registry.assay("site", "add", "north", "--title", "North", "--organization", "north", environment=administrator)
-    token = registry.assay("site", "token", "north", environment=administrator)["secret"]
-    with namespace("agent") as own:
-        folder = tmp_path_factory.mktemp("overlay") / "site"
-        to_the_registry = {
-            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": registry.own.name}}}],
-            "ports": [{"protocol": "TCP", "port": 8420}],
-        }
-        patches = {
-            **SMALL,
-            **open_to_the_cluster(),
-            f"NetworkPolicy/{REGISTRY}": [replace("/spec/egress/0", to_the_registry)],
-        }
-        settings = site_toml(own, f"http://assay-registry.{registry.own.name}.svc.cluster.local", application)
-        fill_in(folder, "site/overlays/embedded", own, image=application, site_toml=settings, patches=patches)
-        own.kubectl("create", "secret", "generic", "assay-secrets", f"--from-literal=registry.token={token}")
-        own.kubectl("apply", "-k", str(folder))
-        own.kubectl("label", "namespace", own.name, "assay/pages=true")  # which lets it through to the registry
-        deployed = Deployed(own, "assay-agent", "agent")
-        deployed.wait_until_ready()
-        yield deployed
-
-
-def heard_of(registry: Deployed, administrator: tuple[str, ...]) -> dict[str, Any]:
-    [site] = registry.assay("site", "list", environment=administrator)
-    return dict(site)
+def agent(application: str, registry: DeployedRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed_site(tmp_path_factory.mktemp("overlay") / "site", "embedded", application, registry) as agent:
+        yield agent
 
 
 class TestImage:
@@ -75,14 +32,14 @@ class TestImage:
 
 
 class TestAgent:
-    def test_the_registry_hears_of_it_by_its_own_calls(
-        self, agent: Deployed, registry: Deployed, administrator: tuple[str, ...]
-    ) -> None:
-        wait_for(lambda: heard_of(registry, administrator)["last_heartbeat_at"], "a heartbeat")
-        assert heard_of(registry, administrator)["isolation"] == "isolated"
+    def test_the_registry_hears_of_it_by_its_own_calls(self, agent: Deployed, registry: DeployedRegistry) -> None:
+        wait_for(lambda: registry.north()["last_heartbeat_at"], "a heartbeat")
+        assert registry.north()["isolation"] == "isolated"
         assert agent.pod()["status"]["containerStatuses"][0]["restartCount"] == 0
 
-    def test_nobody_reaches_it_from_the_registry(self, agent: Deployed, registry: Deployed, python_image: str) -> None:
+    def test_nobody_reaches_it_from_the_registry(
+        self, agent: Deployed, registry: DeployedRegistry, python_image: str
+    ) -> None:
         pages = (agent.pod()["status"]["podIP"], 8430)
         health = (agent.pod()["status"]["podIP"], 8431)
         with namespace("control") as control:
@@ -105,23 +62,21 @@ class TestAgent:
             [owner] = job["metadata"]["ownerReferences"]
             assert (owner["kind"], owner["name"]) == ("Deployment", "assay-agent")
 
-    def test_what_it_knew_survives_its_pod(
-        self, agent: Deployed, registry: Deployed, administrator: tuple[str, ...]
-    ) -> None:
+    def test_what_it_knew_survives_its_pod(self, agent: Deployed, registry: DeployedRegistry) -> None:
         words = ("agent", "people", "add", "ada@north.example", "--name", "Ada", "--role", "data_owner")
         agent.assay(*words)
         before = agent.pod()["metadata"]["name"]
         agent.own.kubectl("delete", "pod", before, "--wait=false")
         wait_for(lambda: agent.pod()["metadata"]["name"] != before, "another pod", 180)
         agent.wait_until_ready()
-        last = heard_of(registry, administrator)["last_heartbeat_at"]
+        last = registry.north()["last_heartbeat_at"]
         assert [person["email"] for person in agent.assay("agent", "people", "list")] == ["ada@north.example"]
-        wait_for(lambda: heard_of(registry, administrator)["last_heartbeat_at"] > last, "a newer heartbeat")
+        wait_for(lambda: registry.north()["last_heartbeat_at"] > last, "a newer heartbeat")
 
     def test_a_token_that_was_renewed_is_taken_at_the_next_start(
-        self, agent: Deployed, registry: Deployed, administrator: tuple[str, ...], tmp_path: Path
+        self, agent: Deployed, registry: DeployedRegistry, tmp_path: Path
     ) -> None:
-        token = registry.assay("site", "token", "north", environment=administrator)["secret"]
+        token = registry.site_token()
         (tmp_path / "registry.token").write_text(token, encoding="utf-8")
         made = agent.own.kubectl(
             "create", "secret", "generic", "assay-secrets", f"--from-file={tmp_path / 'registry.token'}",
@@ -130,19 +85,15 @@ class TestAgent:
         agent.own.kubectl("apply", "-f", "-", stdin=made)
         agent.own.kubectl("rollout", "restart", "deployment/assay-agent")
         agent.wait_until_ready()
-        kept = agent.own.kubectl(
-            "exec", "deploy/assay-agent", "-c", "agent", "--", "cat", "/var/lib/assay/home/secrets/registry.token"
-        )
-        assert kept.strip() == token
+        assert agent.run("cat", "/var/lib/assay/home/secrets/registry.token").strip() == token
 
 
 class TestRegistry:
-    def test_survives_its_pod_and_makes_no_second_administrator(
-        self, registry: Deployed, administrator: tuple[str, ...]
-    ) -> None:
-        before = registry.pod()["metadata"]["name"]
+    def test_survives_its_pod_and_makes_no_second_administrator(self, registry: DeployedRegistry) -> None:
+        pod = registry.deployed.pod
+        before = pod()["metadata"]["name"]
         registry.own.kubectl("delete", "pod", before, "--wait=false")
-        wait_for(lambda: registry.pod()["metadata"]["name"] != before, "another pod", 180)
-        registry.wait_until_ready()
-        [only] = registry.assay("user", "list", environment=administrator)
+        wait_for(lambda: pod()["metadata"]["name"] != before, "another pod", 180)
+        registry.deployed.wait_until_ready()
+        [only] = registry.ask("user", "list")
         assert only["platform_administrator"]

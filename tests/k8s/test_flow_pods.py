@@ -46,7 +46,7 @@ def killed(north: FlowSite) -> Killed:
     north.own.kubectl("delete", "pod", flow["metadata"]["name"], "--wait=false")
     north.own.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=flow-worker", "--wait=false")
     wait_for(lambda: _others(north, flow), "the flow's next pod", LONG_S)
-    north.word.touch()
+    north.let_go_on("d1")
     return Killed(jobs, flow, step)
 
 

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import pytest
 
 from tests.clusters import Namespace, namespace, wait_for
-from tests.k8s.deployed import NO_INGRESS, SMALL, START_S, Deployed, site_toml
-from tests.k8s.places import REGISTRY, a_pod, fill_in, open_to_the_cluster, replace
+from tests.k8s.deployed import START_S, Deployed, DeployedRegistry, deployed_registry, deployed_site
+from tests.k8s.places import a_pod, replace
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 PASSWORD: Final = "a hospital's own"
@@ -72,82 +72,42 @@ with psycopg.connect(**here, autocommit=True) as it:
 
 
 @pytest.fixture(scope="module")
-def registry(server: Server, application: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with namespace("registry-pg") as own:
-        folder = tmp_path_factory.mktemp("overlay") / "registry"
-        to_the_server = {"NetworkPolicy/registry-reaches-postgresql": [replace(DATABASE, f"{server.address}/32")]}
-        patches = {**SMALL, **NO_INGRESS, **to_the_server}
-        fill_in(folder, "registry/overlays/postgresql", own, image=application, patches=patches)
-        urls = (f"--from-literal=registry={server.url('psycopg', 'assay')}",
-                f"--from-literal=prefect={server.url('asyncpg', 'postgres')}")  # fmt: skip
-        own.kubectl("create", "secret", "generic", "assay-postgresql", *urls)
-        own.kubectl("apply", "-k", str(folder))
-        deployed = Deployed(own, "assay-registry", "registry")
-        deployed.wait_until_ready()
-        yield deployed
-
-
-@pytest.fixture(scope="module")
-def administrator(registry: Deployed) -> tuple[str, ...]:
-    token = registry.run("cat", "/var/lib/assay/data/first.token").strip()
-    return ("ASSAY_REGISTRY_URL=http://127.0.0.1:8420", f"ASSAY_TOKEN={token}")
+def registry(server: Server, application: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedRegistry]:
+    folder = tmp_path_factory.mktemp("overlay") / "registry"
+    opened = {"NetworkPolicy/registry-reaches-postgresql": [replace(DATABASE, f"{server.address}/32")]}
+    urls = {"registry": server.url("psycopg", "assay"), "prefect": server.url("asyncpg", "postgres")}
+    with deployed_registry(folder, "postgresql", application, opened, urls) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
 def agent(
-    server: Server, registry: Deployed, administrator: tuple[str, ...], application: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Deployed]:  # fmt: skip
-    registry.assay("organization", "add", "north", "--title", "North", environment=administrator)
-    registry.assay("site", "add", "north", "--title", "North", "--organization", "north", environment=administrator)
-    token = registry.assay("site", "token", "north", environment=administrator)["secret"]
-    with namespace("agent-pg") as own:
-        folder = tmp_path_factory.mktemp("overlay") / "site"
-        to_the_registry = {
-            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": registry.own.name}}}],
-            "ports": [{"protocol": "TCP", "port": 8420}],
-        }
-        patches = {
-            **SMALL,
-            **open_to_the_cluster(),
-            f"NetworkPolicy/{REGISTRY}": [replace("/spec/egress/0", to_the_registry)],
-            "NetworkPolicy/agent-reaches-postgresql": [replace(DATABASE, f"{server.address}/32")],
-        }
-        settings = site_toml(own, f"http://assay-registry.{registry.own.name}.svc.cluster.local", application)
-        fill_in(folder, "site/overlays/postgresql", own, image=application, site_toml=settings, patches=patches)
-        own.kubectl("create", "secret", "generic", "assay-secrets", f"--from-literal=registry.token={token}")
-        secret = f"--from-literal=url={server.url('asyncpg', 'postgres')}"
-        own.kubectl("create", "secret", "generic", "assay-postgresql", secret)
-        own.kubectl("label", "namespace", own.name, "assay/pages=true")  # which lets it through to the registry
-        own.kubectl("apply", "-k", str(folder))
-        deployed = Deployed(own, "assay-agent", "agent")
-        deployed.wait_until_ready()
-        yield deployed
+    server: Server, registry: DeployedRegistry, application: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("overlay") / "site"
+    opened = {"NetworkPolicy/agent-reaches-postgresql": [replace(DATABASE, f"{server.address}/32")]}
+    url = {"url": server.url("asyncpg", "postgres")}
+    with deployed_site(folder, "postgresql", application, registry, opened, url) as agent:
+        yield agent
 
 
 class TestPostgresql:
-    def test_the_registry_keeps_everything_there(
-        self, registry: Deployed, server: Server, administrator: tuple[str, ...]
-    ) -> None:
-        registry.assay("organization", "list", environment=administrator)
+    def test_the_registry_keeps_everything_there(self, registry: DeployedRegistry, server: Server) -> None:
+        registry.ask("organization", "list")
         wait_for(lambda: {"assay", "prefect_registry"} <= server.databases(), "both databases", START_S)
-        assert "postgres" not in registry.run("ls", "/var/lib/assay/data").split()
+        assert "postgres" not in registry.deployed.run("ls", "/var/lib/assay/data").split()
 
     def test_the_site_s_prefect_does_and_the_agent_works(
-        self, agent: Deployed, registry: Deployed, server: Server, administrator: tuple[str, ...]
+        self, agent: Deployed, registry: DeployedRegistry, server: Server
     ) -> None:
-        def heard() -> Any:
-            [site] = registry.assay("site", "list", environment=administrator)
-            return site["last_heartbeat_at"]
-
-        wait_for(heard, "a heartbeat")
+        wait_for(lambda: registry.north()["last_heartbeat_at"], "a heartbeat")
         found = {each["check"]: each["level"] for each in agent.assay("site", "doctor")}
         assert set(found.values()) == {"ok"}, found
         assert "prefect_north" in server.databases()
         assert "postgres" not in agent.run("ls", "/var/lib/assay/home").split()
 
-    def test_no_password_is_in_a_manifest_or_a_log(self, agent: Deployed, registry: Deployed) -> None:
-        for each in (agent, registry):
+    def test_no_password_is_in_a_manifest_or_a_log(self, agent: Deployed, registry: DeployedRegistry) -> None:
+        for each in (agent, registry.deployed):
             said = each.own.kubectl("get", "deployments,pods,configmaps", "-o", "yaml")
             said += each.own.kubectl("logs", f"deployment/{each.name}", "--all-containers")
             assert PASSWORD not in said
