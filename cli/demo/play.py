@@ -15,13 +15,12 @@ from cli.demo.decide import Decider
 from cli.demo.federation import Federation
 from cli.demo.machine import OnThisMachine
 from cli.demo.setting import Ground, Setting, fresh_folder, split_data
-from cli.demo.stage import Stage
+from cli.demo.stage import WIDTH, Stage
 from cli.demo.story import MODELS, Story
 from cli.demo.summary import write_summary
 from flows.server.postgres import EmbeddedPostgres
 
 _STAY: Final = "Everything runs until Ctrl-C."
-_WIDE: Final = 140
 """Columns where nobody looks at a screen."""
 
 
@@ -34,7 +33,7 @@ def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None
     # Ended from outside, it ends like after Ctrl-C: with everything that it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
-    width = None if sys.stdout.isatty() and picture is None else _WIDE
+    width = None if sys.stdout.isatty() and picture is None else WIDTH
     console = Console(highlight=False, emoji=False, width=width, record=picture is not None)
     stage = Stage(console, by_hand=by_hand)
     ground = _ground(folder, console, cluster=cluster)

@@ -20,6 +20,11 @@ from cli.demo.federation import command as assay
 from cli.demo.shell import clean_environment, type_in
 from cli.errors import FailedError, TimedOutError
 
+WIDTH: Final = 140
+"""Columns of the story where no terminal says how many it has."""
+_SET_IN: Final = " " * 8
+_COLUMNS: Final = str(WIDTH - len(_SET_IN))
+"""Of what a command prints, which is shown set in."""
 _LONGEST_WAIT_S: Final = 1800.0
 _LOOK_EVERY_S: Final = 0.5
 _SHOWN_LINES: Final = 14
@@ -91,7 +96,7 @@ class Stage:
         program = _assay() if actor.terminal is None else "assay"
         typed = [f"{program} {shlex.join(words)}" for words in commands]
         for line in (*actor.becoming(), *typed):
-            self.console.print(Text(f"        {line}"), soft_wrap=True)
+            self.console.print(Text(f"{_SET_IN}{line}"), soft_wrap=True)
 
     def play(self, actor: Actor, *words: str, show: bool = False, typed: str = "") -> str:
         """Let somebody type a command, and what it asks for.
@@ -173,9 +178,9 @@ class Stage:
         """What a command printed, set in."""
         lines = output.rstrip().splitlines()
         for line in lines[:_SHOWN_LINES]:
-            self.console.print(Text(f"        {line}"), no_wrap=True, overflow="ellipsis")
+            self.console.print(Text(f"{_SET_IN}{line}"), no_wrap=True, overflow="ellipsis")
         if len(lines) > _SHOWN_LINES:
-            self.console.print(Text(f"        ... {len(lines) - _SHOWN_LINES} more lines", style="dim"))
+            self.console.print(Text(f"{_SET_IN}... {len(lines) - _SHOWN_LINES} more lines", style="dim"))
 
     def _announce(self, actor: Actor, command: str) -> None:
         if self._quiet:
@@ -190,7 +195,7 @@ class Stage:
             raise FailedError(f"{played.command!r} of {played.actor} ended with {played.code}: {played.output.strip()}")
 
     def _run(self, actor: Actor, words: Sequence[str], command: str, typed: str = "") -> Played:
-        wanted = {"COLUMNS": "130", **actor.environment}
+        wanted = {"COLUMNS": _COLUMNS, **actor.environment}
         type_there = type_in if actor.terminal is None else actor.terminal.type_in
         ended = type_there(words, wanted, typed)
         return Played(actor.name, command, ended.code, ended.output + (ended.errors if ended.code else ""))
@@ -208,7 +213,7 @@ class _Typing:
             stdin=subprocess.DEVNULL,
             stdout=self._out,
             stderr=self._err,
-            env={**clean_environment(), **actor.environment, "COLUMNS": "130"},
+            env={**clean_environment(), **actor.environment, "COLUMNS": _COLUMNS},
         )
 
     @property
