@@ -21,7 +21,6 @@ from cli.demo.summary import write_summary
 from flows.server.postgres import EmbeddedPostgres
 
 _STAY: Final = "Everything runs until Ctrl-C."
-"""Columns where nobody looks at a screen."""
 
 
 def play(folder: Path, *, by_hand: bool, stay: bool, picture: Path | None = None, cluster: bool = False) -> None:

@@ -15,6 +15,7 @@ from agents.environments import EnvironmentCache, EnvironmentUnavailableError, l
 
 Lock = Callable[..., Path]
 HASH = "--hash=sha256:" + "0" * 64
+ELSEWHERE = "https://elsewhere.example"
 
 
 def _wheel(folder: Path, name: str, files: dict[str, str]) -> str:
@@ -170,15 +171,15 @@ class TestRefuse:
             "greeting==1.0",
             "greeting>=1.0 " + HASH,
             "greeting " + HASH,
-            "--index-url https://elsewhere.example/simple",
-            "--extra-index-url=https://elsewhere.example/simple",
+            f"--index-url {ELSEWHERE}/simple",
+            f"--extra-index-url={ELSEWHERE}/simple",
             "--find-links /etc",
             "-r /etc/passwd",
             "-c more.txt",
             "-e .",
             "./folder " + HASH,
-            "greeting @ https://elsewhere.example/greeting.whl " + HASH,
-            "greeting==1.0 " + HASH + " --index-url https://elsewhere.example",
+            f"greeting @ {ELSEWHERE}/greeting.whl {HASH}",
+            "greeting==1.0 " + HASH + f" --index-url {ELSEWHERE}",
             "greeting==1.0 ; python_version > '3' --find-links /etc " + HASH,
             "greeting==1.0 --hash=md5:" + "0" * 32,
         ],

@@ -8,13 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from tests.clusters import Namespace, namespace
+from tests.clusters import Namespace, namespace, wait_for
 from tests.k8s.manifests import K8S
 from tests.k8s.places import REGISTRY, fill_in, open_to_the_cluster, replace
 
 Patches = Mapping[str, Sequence[Mapping[str, object]]]
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
-
 SMALL: Final = {"Deployment": [replace("/spec/template/spec/containers/0/resources/requests/cpu", "10m")]}
 NO_INGRESS: Final = {"Ingress": [replace("/spec/ingressClassName", "none")]}
 START_S: Final = 600.0
@@ -30,6 +29,13 @@ class Deployed:
 
     def wait_until_ready(self) -> None:
         self.own.kubectl("rollout", "status", f"deployment/{self.name}", f"--timeout={START_S:.0f}s")
+
+    def lose_pod(self) -> None:
+        """Delete its pod, and wait until the next one is ready."""
+        before = self.pod()["metadata"]["name"]
+        self.own.kubectl("delete", "pod", before, "--wait=false")
+        wait_for(lambda: self.pod()["metadata"]["name"] != before, "another pod", 180)
+        self.wait_until_ready()
 
     def assay(self, *words: str, environment: tuple[str, ...] = ()) -> Any:
         """Type a command, and give its answer as data."""

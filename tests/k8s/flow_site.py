@@ -26,10 +26,10 @@ IN_THE_AGENT: Final = "site"
 FLOWS: Final = "app.kubernetes.io/component=flow"
 STEP: Final = "assay/task=prepare"
 
-WORD: Final = "go"
+_WORD: Final = "go"
 _WAITS: Final = f"""
 import os, time
-while not os.path.exists("/mlcommons/volumes/raw_data/{WORD}"):
+while not os.path.exists("/mlcommons/volumes/raw_data/{_WORD}"):
     time.sleep(0.1)
 import """
 
@@ -75,7 +75,7 @@ class FlowSite:
 
     def let_go_on(self, name: str) -> None:
         """Give the word that a preparation waits for."""
-        (self._raw(name) / "data" / WORD).touch()
+        (self._raw(name) / "data" / _WORD).touch()
 
     def _raw(self, name: str) -> Path:
         return self.own.claim_folder("assay-data") / name

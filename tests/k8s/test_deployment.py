@@ -65,10 +65,7 @@ class TestAgent:
     def test_what_it_knew_survives_its_pod(self, agent: Deployed, registry: DeployedRegistry) -> None:
         words = ("agent", "people", "add", "ada@north.example", "--name", "Ada", "--role", "data_owner")
         agent.assay(*words)
-        before = agent.pod()["metadata"]["name"]
-        agent.own.kubectl("delete", "pod", before, "--wait=false")
-        wait_for(lambda: agent.pod()["metadata"]["name"] != before, "another pod", 180)
-        agent.wait_until_ready()
+        agent.lose_pod()
         last = registry.north()["last_heartbeat_at"]
         assert [person["email"] for person in agent.assay("agent", "people", "list")] == ["ada@north.example"]
         wait_for(lambda: registry.north()["last_heartbeat_at"] > last, "a newer heartbeat")
@@ -90,10 +87,6 @@ class TestAgent:
 
 class TestRegistry:
     def test_survives_its_pod_and_makes_no_second_administrator(self, registry: DeployedRegistry) -> None:
-        pod = registry.deployed.pod
-        before = pod()["metadata"]["name"]
-        registry.own.kubectl("delete", "pod", before, "--wait=false")
-        wait_for(lambda: pod()["metadata"]["name"] != before, "another pod", 180)
-        registry.deployed.wait_until_ready()
+        registry.deployed.lose_pod()
         [only] = registry.ask("user", "list")
         assert only["platform_administrator"]

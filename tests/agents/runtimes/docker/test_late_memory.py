@@ -100,10 +100,10 @@ class TestEngine:
             return found | {"OOMKilled": found["OOMKilled"] and len(looks) > 3}
 
         monkeypatch.setattr(runtime._engine, "state", late)
+        limits = replace(LIMITS, memory_bytes=32 << 20, output_bytes=1 << 30)
         for _ in range(4):  # a busy engine may lose the kernel's word altogether: then there is none that comes late
             looks.clear()
             eats = request_for("cat /dev/zero > /dev/shm/x; cat /dev/zero > /tmp/x")
-            limits = replace(LIMITS, memory_bytes=32 << 20, output_bytes=1 << 30)
             outcome = await runtime.run(replace(eats, limits=limits))
             if any(looks):
                 break
