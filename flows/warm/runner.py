@@ -31,6 +31,8 @@ from flows.warm.farewell import send_what_is_left
 from flows.warm.watch import Watch, retry
 
 _DRAIN_S: Final = 20.0
+_RUNNING: Final[dict["WarmRunner", tuple[str, dict[str, str]]]] = {}
+"""Those of this process: the server of each, and what is sent to it along with each request."""
 
 
 class RunnerError(AgentError):
@@ -81,9 +83,11 @@ class WarmRunner:
 
         Raises:
             HomeError: another process runs this home's flows.
-            RunnerError: the server does not answer.
+            RunnerError: the server does not answer, or this process runs the flows of another one.
         """
+        self._refuse_two_servers()
         self._lock.take()
+        _RUNNING[self] = (self._api_url, self._headers)
         _quiet_suspensions()
         # Prefect swaps `print` for each run that logs prints, and puts back what it found under the feet of the others:
         # with its own function there from the start, all of them find the same.
@@ -118,6 +122,20 @@ class WarmRunner:
             self._thread.join(timeout_s)
         send_what_is_left()
         self._lock.release()
+        _RUNNING.pop(self, None)
+
+    def _refuse_two_servers(self) -> None:
+        """Prefect's client sends the logs and events of a whole process to the server that it met first.
+
+        Those of a second server's runs would be lost: their tasks would seem never to end.
+        """
+        for url, headers in _RUNNING.values():
+            if (url, headers) != (self._api_url, self._headers):
+                raise RunnerError(
+                    f"this process runs the flows of {url!r}: those of {self._api_url!r} need a process of their own"
+                )
+        if not _RUNNING:
+            send_what_is_left()  # of a server before this one, whose runs said something after their runner's end
 
     def _run(self) -> None:
         updates = {

@@ -16,6 +16,7 @@ from tests.flows.server.conftest import (  # noqa: F401 - fixtures
     cluster,
     identity_provider,
     place,
+    resting_place,
     site_database,
 )
 

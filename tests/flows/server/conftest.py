@@ -191,9 +191,10 @@ def identity_provider() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def place(
+def resting_place(
     site_database: str, identity_provider: str, tmp_path_factory: pytest.TempPathFactory, until: Until
 ) -> Iterator[Place]:
+    """The site, whose flows nobody runs."""
     folder = tmp_path_factory.mktemp("place")
     settings = SiteSettings(
         site="north",
@@ -215,16 +216,25 @@ def place(
         layer_arguments={"home": str(home.path), "service_token": token},
     )
     with SeparateServer(order) as server:
-        runner = WarmRunner(
-            [asking], deployment="test", api_url=server.url, lock=folder / "flows.lock", headers=headers, poll_s=5
-        )
-        runner.start()
-        try:
-            yield Place(server.url.removesuffix("/api"), site, ledger, headers, people, until, identity_provider)
-        finally:
-            runner.stop()
+        yield Place(server.url.removesuffix("/api"), site, ledger, headers, people, until, identity_provider)
     ledger.close()
     site.close()
+
+
+@pytest.fixture(scope="module")
+def place(resting_place: Place) -> Iterator[Place]:
+    """The site while its flows run; a process runs those of one server at a time."""
+    runner = WarmRunner(
+        [asking],
+        deployment="test",
+        api_url=f"{resting_place.url}/api",
+        lock=resting_place.site.home.path / "flows.lock",
+        headers=resting_place.service,
+        poll_s=5,
+    )
+    runner.start()
+    yield resting_place
+    runner.stop()
 
 
 _PEOPLE: tuple[tuple[str, Role, list[int] | None], ...] = (
@@ -253,9 +263,9 @@ def other_digest() -> str:
     return digest_of({"something": "else"})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reviews(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, until: Until) -> Iterator[Reviews]:
     """A registry whose reviews wait behind the layer."""
-    database = ensure_prefect_database(cluster.url("postgres"), "prefect_reviews")
+    database = ensure_prefect_database(cluster.url("postgres"), f"prefect_reviews_{uuid4().hex[:6]}")
     with running_reviews(tmp_path_factory.mktemp("reviews"), database, until) as running:
         yield running

@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
+from prefect.events.worker import EventsWorker
 from prefect.runtime import flow_run as this_run
-from prefect.settings import get_current_settings
+from prefect.settings import get_current_settings, temporary_settings
 
 from agents.errors import HomeError
 from agents.prefect_api import PrefectApi
@@ -156,6 +157,43 @@ class TestLock:
         runner = WarmRunner([body], deployment="test", api_url="http://127.0.0.1:9/api", lock=tmp_path / "lock")
         with pytest.raises(RunnerError, match=r"127\.0\.0\.1:9"):
             runner.start(1)
+
+
+class TestOneServer:
+    def test_flows_of_a_second_one_are_refused(self, run_warm: RunWarm, tmp_path: Path, name: str) -> None:
+        """Prefect's client would send what they say to the first."""
+
+        @flow(name=name)
+        async def body() -> None:
+            pass
+
+        run_warm(body)
+        with pytest.raises(RunnerError, match=r"need a process of their own"):
+            run_warm(body, api_url="http://127.0.0.1:9/api", lock=tmp_path / "other")
+        run_warm(body)
+
+    def test_what_an_earlier_server_s_runs_left_does_not_take_this_one_s_events(
+        self, run_warm: RunWarm, start: Start, api: PrefectApi, prefect_url: str, until: Until, name: str
+    ) -> None:
+        @task(name="counted")
+        async def counted() -> None:
+            pass
+
+        @flow(name=name)
+        async def body() -> None:
+            await counted()
+
+        with temporary_settings(updates={"api.url": "http://127.0.0.1:9/api"}):
+            EventsWorker.instance()
+        run_warm(body)
+        run = start(f"{name}/test")
+        until(lambda: api.state(run)[0] == "COMPLETED", "the run")
+
+        def ends() -> list[str]:
+            wanted = {"flow_runs": {"id": {"any_": [run]}}}
+            return [task_run["state"]["type"] for task_run in _post(prefect_url, "/task_runs/filter", wanted)]
+
+        until(lambda: ends() == ["COMPLETED"], "its task's end")
 
 
 class TestAttribute:
