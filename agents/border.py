@@ -91,7 +91,7 @@ class Border:
         self._client.blobs.download(digest, target)
 
     def flush(self) -> int:
-        """Send what is due, oldest first; what is about the same subject never overtakes.
+        """Send what is due, oldest first; what is about the same subject never overtakes. One process at a time does.
 
         A payload that the registry refuses for good is kept for a person, and the others go on.
 
@@ -101,15 +101,16 @@ class Border:
         Raises:
             api.client.RegistryError: not reachable, or it does not know this site: nothing is lost, all of it waits.
         """
-        with self._store.read() as session:
-            items = box.due(session)
-        sent, held = 0, set[str]()
-        for item in items:
-            if item.subject not in held:
-                ended = self._send(item)
-                sent += ended == _Ended.SENT
-                held |= {item.subject} if ended == _Ended.HELD else set()
-        return sent
+        with locked(self._home.path / "flush.lock"):
+            with self._store.read() as session:
+                items = box.due(session)
+            sent, held = 0, set[str]()
+            for item in items:
+                if item.subject not in held:
+                    ended = self._send(item)
+                    sent += ended == _Ended.SENT
+                    held |= {item.subject} if ended == _Ended.HELD else set()
+            return sent
 
     def _send(self, item: OutboxItem) -> _Ended:
         try:

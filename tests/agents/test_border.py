@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -218,15 +219,19 @@ class TestKill:
         assert site.border.flush() == 2
         assert registry.keys() == ["payload-a", "payload-b"]
 
-    def test_two_processes_that_send_at_once_double_nothing(self, site: Site, registry: SmallRegistry) -> None:
+    def test_two_processes_that_send_at_once_double_nothing(
+        self, site: Site, registry: SmallRegistry, until: Callable[..., None]
+    ) -> None:
         _queue(site, *(f"k{number}" for number in range(20)))
+        registry.fault = lambda _taken: time.sleep(0.05)
         other = (
             "import sys; from pathlib import Path; from agents.site import Site; Site(Path(sys.argv[1])).border.flush()"
         )
         child = subprocess.Popen([sys.executable, "-c", other, str(site.home.path)])
-        site.border.flush()
+        until(lambda: registry.asked > 0, "the other to begin")
+        assert site.border.flush() == 0
         assert child.wait(60) == 0
-        assert len(registry.taken) == 20
+        assert (len(registry.taken), registry.asked) == (20, 20)
         assert set(_states(site).values()) == {"sent"}
 
 
