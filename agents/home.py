@@ -215,9 +215,15 @@ class Home:
             raise HomeError(f"{str(self.token_file)!r} is empty: issue a token with `assay site token`")
         return token
 
-    def secret_files(self) -> tuple[Path, ...]:
-        """Every secret that a site may be given from outside."""
-        return self.token_file, self.registries_file, self.hub_token_file, self.single_sign_on_file
+    def endpoint_secret_file(self, name: str) -> Path:
+        """The key of an endpoint, under the name that `site.toml` gives it."""
+        return self.path / "secrets" / name
+
+    def secret_files(self, settings: SiteSettings) -> frozenset[Path]:
+        """Every secret that a site with these settings may be given from outside; what it has made itself is not among them."""
+        of_endpoints = {self.endpoint_secret_file(each.secret) for each in settings.endpoints.values() if each.secret}
+        named = {self.token_file, self.registries_file, self.hub_token_file, self.single_sign_on_file}
+        return frozenset((named | of_endpoints) - {self.bundle_key_file})
 
 
 def create_home(path: Path, settings: SiteSettings, token: str) -> Home:
@@ -247,7 +253,7 @@ def adopt_home(path: Path, settings_file: Path, secrets: Path) -> Home:
     """Lay settings and secrets that are kept elsewhere into a site's folder, which is made when it is missing.
 
     Args:
-        path: the site's folder. What else is in it stays.
+        path: the site's folder. What else is in it stays; a secret that is not given any more goes.
         settings_file: a `site.toml`.
         secrets: a folder with `registry.token`, and others of `Home.secret_files` where the site needs them.
 
@@ -258,15 +264,20 @@ def adopt_home(path: Path, settings_file: Path, secrets: Path) -> Home:
     if settings_file.name != home.settings_file.name:
         raise HomeError(f"{str(settings_file)!r} is to be named {home.settings_file.name!r}")
     settings = given.settings()
-    if home.settings_file.exists() and (old := home.settings().site) != settings.site:
-        raise HomeError(f"{str(home.path)!r} is the folder of site {old!r}, not of {settings.site!r}: give it another")
+    before = home.settings() if home.settings_file.exists() else settings
+    if before.site != settings.site:
+        raise HomeError(
+            f"{str(home.path)!r} is the folder of site {before.site!r}, not of {settings.site!r}: give it another"
+        )
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.folder("secrets")
     write_private(home.settings_file, settings_file.read_text(encoding="utf-8"))
-    for target in home.secret_files():
+    for target in home.secret_files(before) | home.secret_files(settings):
         source = secrets / target.name
         if source.is_file():
             write_private(target, source.read_text(encoding="utf-8"))
+        else:
+            target.unlink(missing_ok=True)
     home.token()
     return home
 

@@ -118,6 +118,6 @@ def _secret(home: Home, settings: EndpointSettings) -> str | None:
     if settings.secret is None:
         return None
     try:
-        return read_private(home.path / "secrets" / settings.secret)
+        return read_private(home.endpoint_secret_file(settings.secret))
     except (HomeError, FileNotFoundError) as error:
         raise RuntimeSetupError(f"the endpoint's secret {settings.secret!r} cannot be read: {error}") from error

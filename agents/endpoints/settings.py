@@ -28,7 +28,7 @@ class EndpointSettings(BaseModel):
     """The full address that each request goes to; a step cannot choose another."""
     cubes: tuple[Digest, ...] = Field(min_length=1)
     """Packs that may ask it."""
-    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,80}$")] | None = None
+    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] | None = None
     """A file below the site's `secrets`, sent as a bearer token. The cube never sees it."""
     requests_per_minute: float = Field(default=60.0, gt=0)
     most_requests: int = Field(default=10_000, ge=1)

@@ -18,17 +18,26 @@ _SLOW_CLIENT_S: Final = 5.0
 class HealthServer:
     """Two questions over HTTP, each answered by 200 or 503 and the names of its checks.
 
+    Until it is told what to look at, the process lives and is not ready: whoever starts for long is not started anew.
+
     Args:
         host: where to listen.
         port: zero chooses a free one.
-        live: by name, what no process can mend that it does not hold for: it should be started anew.
-        ready: by name, what must hold besides before anybody should be sent here.
     """
 
-    def __init__(self, host: str, port: int, *, live: Mapping[str, Check], ready: Mapping[str, Check]) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
-        self._checks = {LIVE: dict(live), READY: {**live, **ready}}
+        self._checks: dict[str, Mapping[str, Check]] = {LIVE: {}, READY: {"started": lambda: False}}
         self._server: ThreadingHTTPServer | None = None
+
+    def look_at(self, *, live: Mapping[str, Check], ready: Mapping[str, Check]) -> None:
+        """Say from now on what these checks find.
+
+        Args:
+            live: by name, what no process can mend that it does not hold for: it should be started anew.
+            ready: by name, what must hold besides before anybody should be sent here.
+        """
+        self._checks |= {LIVE: dict(live), READY: {**live, **ready}}
 
     def start(self) -> str:
         """Listen and answer.

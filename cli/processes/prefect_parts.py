@@ -1,6 +1,7 @@
 """Prefect's server with the database it needs, as parts of a process."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cli.processes.services import Services
@@ -8,6 +9,16 @@ from flows.server.databases import ensure_prefect_database
 from flows.server.hosting import Layer
 from flows.server.postgres import EmbeddedPostgres
 from flows.server.separate import SeparateServer, ServerOrder, server_here
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectParts:
+    """What was started."""
+
+    url: str
+    """Of its API, ending in `/api`."""
+    live: Mapping[str, Callable[[], bool]]
+    """By name: whether it still lives. Nothing here starts it anew."""
 
 
 def start_prefect(
@@ -22,7 +33,7 @@ def start_prefect(
     layer_arguments: Mapping[str, str],
     separate: bool,
     proxies: str,
-) -> str:
+) -> PrefectParts:
     """Start Prefect's server, and an embedded PostgreSQL where no other is named.
 
     Args:
@@ -37,16 +48,15 @@ def start_prefect(
         separate: in a process of its own instead of this one.
         proxies: addresses of proxies whose `X-Forwarded-*` are believed.
 
-    Returns:
-        The address of its API, ending in `/api`.
-
     Raises:
         AgentError: the database or the server did not come up.
     """
+    live: dict[str, Callable[[], bool]] = {}
     if database_url is None:
         postgres = EmbeddedPostgres(folder / "postgres")
         services.start("PostgreSQL", postgres)
         database_url = postgres.url("postgres")
+        live["PostgreSQL"] = lambda: postgres.pid is not None
     order = ServerOrder(
         database_url=ensure_prefect_database(database_url, database),
         home=folder / "prefect-server",
@@ -57,4 +67,5 @@ def start_prefect(
         layer_arguments=dict(layer_arguments),
     )
     server = SeparateServer(order) if separate else server_here(order, layer(**layer_arguments))
-    return str(services.start("Prefect's server", server))
+    url = str(services.start("Prefect's server", server))
+    return PrefectParts(url, {**live, "Prefect's process": lambda: server.alive})

@@ -78,7 +78,7 @@ def running_registry(
             },
             separate=settings.prefect_separate,
             proxies=settings.trusted_proxies,
-        )
+        ).url
         reviews = _start_reviews(services, settings, url, prefect_url, {"Authorization": f"Bearer {token}"})
         app.heard = reviews.kick
         yield url, prefect_url

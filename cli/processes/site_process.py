@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from agents.errors import HomeError
-from agents.home import Home, write_private
+from agents.home import Home, SiteSettings, write_private
 from agents.housekeeping import Housekeeping
 from agents.locks import only_agent
 from agents.loop import LocalLoop, RegistryLoop
@@ -20,7 +20,7 @@ from agents.ticker import Ticker
 from api.schemas.border import Isolation
 from cli.processes.health import HealthServer
 from cli.processes.layers import site_layer
-from cli.processes.prefect_parts import start_prefect
+from cli.processes.prefect_parts import PrefectParts, start_prefect
 from cli.processes.services import Services, StopSignal
 from flows.settings import configure
 
@@ -69,8 +69,9 @@ def running_site(
         os.environ[HOME_VARIABLE] = str(home.path)
         site = current_site()
         services.at_end("site", site.close)
+        health = _start_health(services, settings)
         token = secrets.token_urlsafe(32)  # of the agent and the runner, as long as this process lives; in memory alone
-        prefect_url = start_prefect(
+        parts = start_prefect(
             services,
             home.path,
             database_url=prefect_database_url or settings.prefect_database_url,
@@ -82,17 +83,26 @@ def running_site(
             separate=settings.prefect_separate,
             proxies=settings.sign_in.trusted_proxies,
         )
-        write_private(home.prefect_url_file, prefect_url + "\n")
+        write_private(home.prefect_url_file, parts.url + "\n")
         services.at_end("address", lambda: home.prefect_url_file.unlink(missing_ok=True))
         _require_probe(site)
         headers = {"Authorization": f"Bearer {token}"}
-        _start_loops(services, site, prefect_url, headers, with_registry=with_registry)
-        yield RunningSite(site, prefect_url)
+        _start_loops(services, site, parts, headers, health, with_registry=with_registry)
+        yield RunningSite(site, parts.url)
 
 
 def prefect_database(site: str) -> str:
     """The name of a site's database for Prefect: several sites may share a PostgreSQL."""
     return "prefect_" + site.replace("-", "_").replace(".", "_")
+
+
+def _start_health(services: Services, settings: SiteSettings) -> HealthServer | None:
+    """Answer from the beginning: a first start makes a database, and the probe may wait for a node."""
+    if settings.health_port is None:
+        return None
+    health = HealthServer(settings.prefect_host, settings.health_port)
+    services.start("health", health)
+    return health
 
 
 def _require_probe(site: Site) -> None:
@@ -107,7 +117,13 @@ def _require_probe(site: Site) -> None:
 
 
 def _start_loops(
-    services: Services, site: Site, prefect_url: str, headers: dict[str, str], *, with_registry: bool
+    services: Services,
+    site: Site,
+    parts: PrefectParts,
+    headers: dict[str, str],
+    health: HealthServer | None,
+    *,
+    with_registry: bool,
 ) -> None:
     # Prefect reads its settings when it is imported: not before `configure`.
     from flows.deployments import SITE, site_flows
@@ -115,22 +131,21 @@ def _start_loops(
     from flows.warm import WarmRunner
 
     lock, pool = site.home.path / "flows.lock", pool_of(site.settings, site.home.path)
-    runner = WarmRunner(site_flows(), deployment=SITE, api_url=prefect_url, lock=lock, headers=headers, pool=pool)
+    runner = WarmRunner(site_flows(), deployment=SITE, api_url=parts.url, lock=lock, headers=headers, pool=pool)
     services.start("flows", runner)
     # Said before the flows are stopped: steps that outlive the agent are left to the next one.
     services.at_end("steps", site.leave_steps)
-    prefect = PrefectApi(prefect_url, headers)
+    prefect = PrefectApi(parts.url, headers)
     services.at_end("connection to Prefect", prefect.close)
     loops = {"local loop": LocalLoop(site, prefect, runner.nudge).ticker}
     if with_registry:
         loops |= {"registry loop": RegistryLoop(site).ticker, "housekeeping": Housekeeping(site).ticker}
     for name, ticker in loops.items():
         services.start(name, ticker)
-    if site.settings.health_port is not None:
-        live = {"flows": lambda: runner.alive, **{name: _alive(ticker) for name, ticker in loops.items()}}
-        ready = {"Prefect's server": prefect.healthy}
-        health = HealthServer(site.settings.prefect_host, site.settings.health_port, live=live, ready=ready)
-        services.start("health", health)
+    if health is not None:
+        tickers = {name: _alive(ticker) for name, ticker in loops.items()}
+        live = {**parts.live, "flows": lambda: runner.alive, **tickers}
+        health.look_at(live=live, ready={"Prefect's server": prefect.healthy})
 
 
 def _alive(ticker: Ticker) -> Callable[[], bool]:

@@ -99,6 +99,23 @@ class TestConfigure:
         assert (home.settings().slots, home.token(), home.work_file.read_text()) == (7, "renewed", "kept")
         assert home.hub_token_file.read_text() == "hub"
 
+    def test_keys_of_endpoints_come_and_go_as_the_others(self, assay: Assay, tmp_path: Path, given: Path) -> None:
+        settings = (given / "site.toml").read_text()
+        cube = f"sha256:{'0' * 64}"
+        endpoint = f'[endpoints.vision]\nurl = "https://vision.example"\nsecret = "vision.key"\ncubes = ["{cube}"]\n'
+        (given / "site.toml").write_text(settings + endpoint)
+        for name in ("hub.token", "vision.key", "unknown"):
+            (given / "secrets" / name).write_text("given")
+        assay(*self._words(tmp_path / "n", given))
+        secrets = tmp_path / "n" / "secrets"
+        (secrets / "bundle.key").write_text("made here")
+        assert {path.name for path in secrets.iterdir()} == {"bundle.key", "hub.token", "registry.token", "vision.key"}
+        (given / "site.toml").write_text(settings)
+        (given / "secrets" / "hub.token").unlink()
+        (given / "secrets" / "vision.key").unlink()
+        assert assay(*self._words(tmp_path / "n", given)).code == 0
+        assert {path.name for path in secrets.iterdir()} == {"bundle.key", "registry.token"}
+
     def test_another_sites_settings_are_refused(self, assay: Assay, tmp_path: Path, given: Path) -> None:
         assay(*self._words(tmp_path / "n", given))
         (given / "site.toml").write_text('site = "south"\nregistry_url = "https://registry.example"\n')

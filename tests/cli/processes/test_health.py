@@ -20,9 +20,8 @@ def state() -> dict[str, bool]:
 
 @pytest.fixture
 def address(state: dict[str, bool]) -> Iterator[str]:
-    server = HealthServer(
-        "127.0.0.1", 0, live={"loop": lambda: state["loop"]}, ready={"server": lambda: state["server"]}
-    )
+    server = HealthServer("127.0.0.1", 0)
+    server.look_at(live={"loop": lambda: state["loop"]}, ready={"server": lambda: state["server"]})
     yield server.start()
     server.stop()
 
@@ -51,9 +50,23 @@ class TestLive:
         def broken() -> bool:
             raise RuntimeError("no")
 
-        server = HealthServer("127.0.0.1", 0, live={"loop": broken}, ready={})
+        server = HealthServer("127.0.0.1", 0)
+        server.look_at(live={"loop": broken}, ready={})
         try:
             assert ask(server.start() + LIVE) == (503, {"loop": False})
+        finally:
+            server.stop()
+
+
+class TestStart:
+    def test_whoever_starts_lives_and_is_not_ready(self) -> None:
+        """A cluster that starts such a process anew would keep it from ever being done."""
+        server = HealthServer("127.0.0.1", 0)
+        try:
+            address = server.start()
+            assert (ask(address + LIVE), ask(address + READY)) == ((200, {}), (503, {"started": False}))
+            server.look_at(live={"loop": lambda: True}, ready={})
+            assert ask(address + READY) == (200, {"loop": True})
         finally:
             server.stop()
 
@@ -86,13 +99,13 @@ class TestServer:
 
     def test_a_taken_port_says_what_to_do(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            server = HealthServer("127.0.0.1", taken.getsockname()[1], live={}, ready={})
+            server = HealthServer("127.0.0.1", taken.getsockname()[1])
             with pytest.raises(HomeError, match="Choose another health_port"):
                 server.start()
             server.stop()
 
     def test_leaves_no_thread(self) -> None:
-        server = HealthServer("127.0.0.1", 0, live={}, ready={})
+        server = HealthServer("127.0.0.1", 0)
         server.start()
         server.stop()
         server.stop()
