@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from agents.runtimes.kubernetes.cluster import Cluster, ClusterAwayError, ClusterRefusedError, NotThereError
 from agents.runtimes.kubernetes.logs import PodLog
+from agents.runtimes.kubernetes.manifest import pods_of
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.verdict import (
     CREATED,
@@ -165,7 +166,7 @@ class Follower:
                 ) from error
 
     async def _watch_once(self) -> None:
-        selector = {"labelSelector": f"batch.kubernetes.io/job-name={self._name}"}
+        selector = {"labelSelector": pods_of(self._name)}
         listed = await self._cluster.get(PODS, **selector)
         for pod in listed["items"]:
             self._see(pod)

@@ -44,13 +44,18 @@ class Around:
     component: str = STEP
     """Another one for the deny probe's positive control, which no policy selects."""
     node: str | None = None
-    """The agent's own: a step that asks an endpoint speaks through a socket there, and so through the agent alone."""
+    """The agent's own, where the agent is a pod: there the site's volumes are mounted, and sockets to endpoints end."""
 
 
 def job_name(site: str, key: str) -> str:
     """The name of a step's Job: the same for the same key at the same site, and only then."""
     readable = re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")[:46].rstrip("-") or STEP
     return f"{readable}-{hashlib.sha256(f'{site}/{key}'.encode()).hexdigest()[:10]}"
+
+
+def pods_of(job_name: str) -> str:
+    """The label selector of a Job's pods."""
+    return f"batch.kubernetes.io/job-name={job_name}"
 
 
 def step_job(
@@ -84,10 +89,11 @@ def step_job(
     pod["containers"] = [container]
     if contract.disposable_root and settings.writable_images:
         container["securityContext"]["readOnlyRootFilesystem"] = False
+    place(pod, settings, around.node)
     if task.endpoint is not None and around.node is not None:
-        here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [around.node]}]}
-        wanted = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [here]}}
-        pod["affinity"] = {"nodeAffinity": wanted}
+        # It needs no node of the kind that models compute on, only somebody to ask.
+        pod.pop("nodeSelector", None)
+        pin(pod, around.node)
     _limit_scratch(pod, request, task, settings)
     pod["volumes"] = [*pod["volumes"], *volumes.volumes()]
     return job
@@ -111,6 +117,28 @@ def image_of(contract: Contract, settings: KubernetesSettings) -> str:
             " NAME@sha256:... into the contract and register the cube again"
         )
     return str(contract.image)
+
+
+def place(pod: dict[str, Any], settings: KubernetesSettings, node: str | None) -> None:
+    """Keep a pod on the agent's node, unless the site's claims can be mounted on several.
+
+    The scheduler does not do it: it takes no notice of a claim that is ReadWriteOnce, and the pod would wait for ever on
+    a node that cannot have the volume (https://github.com/kubernetes/kubernetes/issues/103305).
+    """
+    if node is not None and not settings.several_nodes:
+        pin(pod, node)
+
+
+def pin(pod: dict[str, Any], node: str) -> None:
+    """Let a pod run on one node alone."""
+    here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    wanted = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [here]}}
+    pod["affinity"] = {**pod.get("affinity", {}), "nodeAffinity": wanted}
+
+
+def place_of(job: Mapping[str, Any]) -> Any:
+    """Where a Job's pod may run: equal for Jobs that may run at the same nodes."""
+    return job["spec"]["template"]["spec"].get("affinity", {}).get("nodeAffinity")
 
 
 def _name(job: dict[str, Any], request: StepRequest, around: Around) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agents.runtimes.kubernetes.cluster import AlreadyThereError, Cluster
-from agents.runtimes.kubernetes.manifest import SITE_LABEL, TASK_LABEL, image_of, job_name
+from agents.runtimes.kubernetes.manifest import SITE_LABEL, TASK_LABEL, image_of, job_name, place, pods_of
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.verdict import Over, Waiting, judge
 from agents.runtimes.protocol import CubeBundle
@@ -20,15 +20,22 @@ _SMALL: Final = {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"}
 
 
 async def pull_image(
-    cluster: Cluster, template: Mapping[str, Any], cube: CubeBundle, settings: KubernetesSettings, site: str
+    cluster: Cluster,
+    template: Mapping[str, Any],
+    cube: CubeBundle,
+    settings: KubernetesSettings,
+    *,
+    site: str,
+    node: str | None,
 ) -> bool:
-    """Let a node that steps may run on pull a cube's image: whether it did.
+    """Let a node that steps may run on pull a cube's image: whether it did. `node` is the agent's own.
 
     The pod asks for a program that no image has. The node pulls the image, verifies every digest, and fails to start it.
     """
     image = image_of(cube.contract, settings)
     name = job_name(site, f"pull-{image.rpartition(':')[2][:16]}")
     job = _pull_job(template, image, settings, site, name)
+    place(job["spec"]["template"]["spec"], settings, node)
     try:
         await cluster.create("batch/v1/jobs", job)
     except AlreadyThereError:
@@ -62,7 +69,7 @@ def _pull_job(
 
 async def _pulled(cluster: Cluster, name: str, end: float) -> bool:
     while time.monotonic() < end:
-        listed = await cluster.get("v1/pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
+        listed = await cluster.get("v1/pods", labelSelector=pods_of(name))
         for pod in listed["items"]:
             verdict = judge(pod)
             if isinstance(verdict, Over):

@@ -22,7 +22,16 @@ from agents.runtimes.kubernetes.cluster import (
 )
 from agents.runtimes.kubernetes.following import PODS, Follower
 from agents.runtimes.kubernetes.ground import ClusterGround
-from agents.runtimes.kubernetes.manifest import KEY_ANNOTATION, SITE_LABEL, TASK_LABEL, Around, job_name, step_job
+from agents.runtimes.kubernetes.manifest import (
+    KEY_ANNOTATION,
+    SITE_LABEL,
+    TASK_LABEL,
+    Around,
+    job_name,
+    place_of,
+    pods_of,
+    step_job,
+)
 from agents.runtimes.kubernetes.prefetch import pull_image
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.template import STEP, load_template
@@ -98,7 +107,7 @@ class KubernetesRuntime:
                 environment=environment,
                 owner=await self._owner(cluster),
                 component=component,
-                node=os.environ.get(NODE_VARIABLE),
+                node=_own_node(),
             )
             job = step_job(self._template, request, settings, around)
             over = await self._run_job(cluster, job, request)
@@ -128,7 +137,7 @@ class KubernetesRuntime:
             await asyncio.to_thread(self._environment, cube)
             if cube.contract.container_type != ContainerType.FOLDER:
                 async with self.connected() as cluster:
-                    await pull_image(cluster, self._template, cube, self.settings, self.site)
+                    await pull_image(cluster, self._template, cube, self.settings, site=self.site, node=_own_node())
         except (ClusterError, RuntimeSetupError) as error:
             self._log.warning("a cube could not be made ready ahead of its turn", reason=str(error))
 
@@ -196,15 +205,25 @@ class KubernetesRuntime:
                 return None
 
     async def _can_take_over(self, cluster: Cluster, job: dict[str, Any]) -> bool:
-        """Whether the Job of that name is this step's; False while it is being deleted, then a new one is made."""
+        """Whether the Job of that name is this step's; False while it is being deleted, then a new one is made.
+
+        One whose pod still waits for the node of an agent that has moved meanwhile makes room for one that need not.
+        """
         name, key = job["metadata"]["name"], job["metadata"]["annotations"][KEY_ANNOTATION]
         try:
             found = await cluster.get(f"{JOBS}/{name}")
+            pods = await cluster.get(PODS, labelSelector=pods_of(name))
         except (NotThereError, ClusterAwayError):
             return False
         if found["metadata"].get("annotations", {}).get(KEY_ANNOTATION) != key:
             raise RuntimeSetupError(f"the Job {name!r} exists and is not of step {key!r}: remove it")
-        return "deletionTimestamp" not in found["metadata"]
+        if "deletionTimestamp" in found["metadata"]:
+            return False
+        began = _is_over(found) or any("nodeName" in pod["spec"] or not _lives(pod) for pod in pods["items"])
+        if place_of(found) != place_of(job) and pods["items"] and not began:
+            await self._end(cluster, name)
+            return False
+        return True
 
     async def _end(self, cluster: Cluster, name: str, *, within_s: float = _GONE_S) -> None:
         """Delete the Job, and wait until its pod is gone; a cluster that is away ends it by its own deadline."""
@@ -212,7 +231,7 @@ class KubernetesRuntime:
         while time.monotonic() < end:
             try:
                 await cluster.delete(f"{JOBS}/{name}")
-                pods = await cluster.get(PODS, labelSelector=f"batch.kubernetes.io/job-name={name}")
+                pods = await cluster.get(PODS, labelSelector=pods_of(name))
                 if not any(_lives(pod) for pod in pods["items"]):
                     return
             except ClusterAwayError:
@@ -243,6 +262,10 @@ class KubernetesRuntime:
         for name, path in request.volumes.items():
             if path.resolve().is_relative_to(self._home):
                 lend(path, self._user, writable=name in outputs)
+
+
+def _own_node() -> str | None:
+    return os.environ.get(NODE_VARIABLE)
 
 
 def _is_probe(job: Mapping[str, Any]) -> bool:

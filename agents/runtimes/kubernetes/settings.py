@@ -57,6 +57,9 @@ class KubernetesSettings(_Table):
     """Where flows have pods of their own: the application's image, by digest; `image` when left out."""
     volumes: tuple[VolumeMapping, ...] = Field(min_length=1, max_length=20)
     """The site's folder must be below one of them, and so must whatever else steps are to read."""
+    several_nodes: bool = False
+    """The volumes can be mounted on several nodes at once (ReadWriteMany): steps run on any of them. Otherwise all of them
+    run on the agent's own node."""
     allow_host_path: bool = False
     node_selector: dict[str, str] = Field(default={}, max_length=20)
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=20)

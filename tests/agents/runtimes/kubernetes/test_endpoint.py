@@ -135,8 +135,10 @@ class TestNode:
 
     @pytest.mark.parametrize("node", ["node-7", None])
     def test_it_runs_where_the_agent_does(self, tmp_path: Path, request_in: StepRequest, node: str | None) -> None:
-        job = step_job(load_template(None), request_in, settings_for(tmp_path), Around("north", 1000, 1000, node=node))
+        settings = settings_for(tmp_path, several_nodes=True, node_selector={"nvidia.com/gpu.present": "true"})
+        job = step_job(load_template(None), request_in, settings, Around("north", 1000, 1000, node=node))
         pod = job["spec"]["template"]["spec"]
+        assert ("nodeSelector" in pod) == (node is None)
         if node is None:
             assert "affinity" not in pod
         else:

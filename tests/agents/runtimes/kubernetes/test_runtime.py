@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from agents.errors import StepFailedError
+from agents.runtimes.kubernetes.runtime import NODE_VARIABLE
 from agents.runtimes.outputs import safe_outputs
 from agents.runtimes.protocol import RuntimeSetupError, StepOutcome, StepRequest
 from agents.runtimes.surroundings import SCRATCH
 from api.schemas.border import ErrorClass
 from tests.agents.runtimes.kubernetes.places import Place, make_request, place_in
+from tests.agents.runtimes.kubernetes.scene import until
 from tests.clusters import CLAIM, DENY, Registry, namespace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kubernetes]
@@ -154,6 +156,61 @@ class TestHostPath:
         assert [each["hostPath"]["path"] for each in pod["spec"]["volumes"] if "hostPath" in each] == [str(root)]
 
 
+class TestMove:
+    """An agent that is a pod starts again on another node."""
+
+    @pytest.fixture
+    def agent_on(self, monkeypatch: pytest.MonkeyPatch, place: Place) -> Callable[[str], Any]:
+        def agent_on(node: str) -> Any:
+            monkeypatch.setenv(NODE_VARIABLE, node)
+            return place.runtime(hopeless_s=600)
+
+        return agent_on
+
+    @pytest.fixture
+    async def node(self, place: Place, request_for: RequestFor) -> str:
+        """Where steps can run."""
+        request = request_for()
+        await place.runtime().run(request)
+        [pod] = place.namespace.pods_of(place.job(request))
+        return str(pod["spec"]["nodeName"])
+
+    async def _left(self, runtime: Any, request: StepRequest, place: Place, phase: str) -> str:
+        """A step that its agent leaves behind when its pod is in that phase; the pod."""
+        step = asyncio.create_task(runtime.run(request))
+
+        async def there() -> bool:
+            pods = await asyncio.to_thread(place.namespace.pods_of, place.job(request))
+            return [pod["status"]["phase"] for pod in pods] == [phase]
+
+        await until(there, f"a pod to be {phase}")
+        runtime.leave()
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+        [pod] = place.namespace.pods_of(place.job(request))
+        return str(pod["metadata"]["uid"])
+
+    async def test_a_step_that_waits_for_the_old_node_goes_to_the_new_one(
+        self, place: Place, request_for: RequestFor, agent_on: Callable[[str], Any], node: str
+    ) -> None:
+        request = request_for(WRITE)
+        before = await self._left(agent_on("gone"), request, place, "Pending")
+        outcome = await agent_on(node).run(request)
+        assert outcome.ok, outcome.message
+        [pod] = place.namespace.pods_of(place.job(request))
+        assert pod["metadata"]["uid"] != before
+
+    async def test_a_step_that_runs_is_taken_over_where_it_is(
+        self, place: Place, request_for: RequestFor, agent_on: Callable[[str], Any], node: str
+    ) -> None:
+        request = request_for(f"import time; time.sleep(5)\n{WRITE}")
+        before = await self._left(agent_on(node), request, place, "Running")
+        outcome = await agent_on("another").run(request)
+        assert outcome.ok, outcome.message
+        [pod] = place.namespace.pods_of(place.job(request))
+        assert pod["metadata"]["uid"] == before
+
+
 class TestImages:
     async def test_an_image_runs_by_its_own_entrypoint_with_the_contracts_command(
         self, place: Place, request_for: RequestFor, registry: Registry, python_image: str
@@ -189,6 +246,22 @@ class TestImages:
     async def test_a_tag_is_not_run(self, place: Place, request_for: RequestFor, registry: Registry) -> None:
         with pytest.raises(RuntimeSetupError, match="is not named by digest"):
             await place.runtime().run(request_for(image=f"{registry.host}/python:3.11"))
+
+    async def test_the_next_image_is_pulled_where_the_agent_is(
+        self, place: Place, request_for: RequestFor, python_image: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Elsewhere nobody would find it."""
+        monkeypatch.setenv(NODE_VARIABLE, "gone")
+        pulled = place.runtime(pull_s=3).make_ready(request_for(image=python_image).cube)
+        task = asyncio.create_task(pulled)
+
+        async def pod() -> dict[str, Any] | None:
+            pods = await asyncio.to_thread(place.namespace.get, "pods", "-l", "assay/task=pull")
+            return next(iter(pods["items"]), None)
+
+        found = await until(pod, "the pod that pulls")
+        await task
+        assert "gone" in json.dumps(found["spec"]["affinity"]["nodeAffinity"])
 
     async def test_the_next_image_is_pulled_and_not_run(
         self, place: Place, request_for: RequestFor, registry: Registry, python_image: str

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,30 @@ class TestSettings:
     def test_the_image_is_named_by_digest(self, tmp_path: Path, image: str) -> None:
         with pytest.raises(ValidationError, match="image"):
             settings_for(tmp_path, image=image)
+
+
+class TestNode:
+    """The scheduler takes no notice of a claim that only one node can mount."""
+
+    def _pod(self, tmp_path: Path, node: str | None = "node-7", **settings: Any) -> dict[str, Any]:
+        request, wanted = make_request(tmp_path), settings_for(tmp_path, node_selector={"kind": "gpu"}, **settings)
+        job = step_job(load_template(None), request, wanted, replace(AROUND, node=node))
+        return dict(job["spec"]["template"]["spec"])
+
+    def test_a_step_runs_where_the_agent_has_its_volumes(self, tmp_path: Path) -> None:
+        pod = self._pod(tmp_path)
+        [term] = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-7"]}]}
+        assert pod["nodeSelector"] == {"kind": "gpu"}
+
+    def test_anywhere_where_several_nodes_can_mount_them(self, tmp_path: Path) -> None:
+        assert "affinity" not in self._pod(tmp_path, several_nodes=True)
+
+    def test_an_agent_outside_the_cluster_has_no_node(self, tmp_path: Path) -> None:
+        assert "affinity" not in self._pod(tmp_path, node=None)
+
+    def test_what_else_a_template_wishes_stays(self, changed: Callable[..., Path], tmp_path: Path) -> None:
+        wish: dict[str, Any] = {"podAntiAffinity": {}}
+        path = changed(lambda document: document["spec"]["template"]["spec"].update(affinity=wish))
+        job = step_job(load_template(path), make_request(tmp_path), settings_for(tmp_path), replace(AROUND, node="n"))
+        assert set(job["spec"]["template"]["spec"]["affinity"]) == {"podAntiAffinity", "nodeAffinity"}
