@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 import structlog
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from agents.errors import AgentError
 from flows.settings import ENVIRONMENT
@@ -31,7 +31,8 @@ def ensure_prefect_database(server_url: str, name: str) -> str:
     is migrated once per PostgreSQL and version, however many ask at the same time.
 
     Args:
-        server_url: any database of the PostgreSQL, as SQLAlchemy writes it; the driver in it does not matter.
+        server_url: any database of the PostgreSQL, as SQLAlchemy writes it; the driver and the database in it do not
+            matter. `ssl=verify-full` demands TLS, with an authority in the file that `PGSSLROOTCERT` names.
         name: of the database.
 
     Returns:
@@ -40,7 +41,7 @@ def ensure_prefect_database(server_url: str, name: str) -> str:
     Raises:
         DatabaseError: the PostgreSQL does not answer, or its user may not create databases.
     """
-    url = make_url(server_url).set(drivername="postgresql+asyncpg", database=name)
+    url = _for_prefect(server_url, name)
     wanted = url.render_as_string(hide_password=False)
     try:
         with _connection(server_url) as connection:
@@ -84,7 +85,7 @@ def _migrate(connection: psycopg.Connection, server_url: str, template: str) -> 
     draft = template + "_draft"
     connection.execute(_statement("DROP DATABASE IF EXISTS {}", draft))
     connection.execute(_statement("CREATE DATABASE {}", draft))
-    url = make_url(server_url).set(drivername="postgresql+asyncpg", database=draft)
+    url = _for_prefect(server_url, draft)
     structlog.get_logger().info("Prefect's database is made; the first start alone takes its time for it")
     with tempfile.TemporaryDirectory(prefix="assay-prefect-") as home:
         settings = {
@@ -105,9 +106,18 @@ def _migrate(connection: psycopg.Connection, server_url: str, template: str) -> 
     connection.execute(_statement("ALTER DATABASE {} RENAME TO {}", draft, template))
 
 
+def _for_prefect(server_url: str, name: str) -> URL:
+    return _said_as("ssl", make_url(server_url).set(drivername="postgresql+asyncpg", database=name))
+
+
+def _said_as(word: str, url: URL) -> URL:
+    """How TLS is asked for: asyncpg calls `ssl` what is `sslmode` for everybody else, with the same values."""
+    return url.set(query={word if key in {"ssl", "sslmode"} else key: value for key, value in url.query.items()})
+
+
 def _connection(server_url: str) -> psycopg.Connection:
     # Part by part: as one address, a password with a space in it would not be what it was.
-    url = make_url(server_url).set(database="postgres")
+    url = _said_as("sslmode", make_url(server_url).set(database="postgres"))
     parts = url.translate_connect_args(username="user", database="dbname") | dict(url.query)
     return psycopg.connect(**parts, autocommit=True, connect_timeout=15)
 
