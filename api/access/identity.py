@@ -4,6 +4,7 @@ The seam for single sign-on: whatever else proves an identity ends in a `Princip
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -113,32 +114,43 @@ def of_token(session: Session, token: Token) -> Principal:
 
 def _principal(
     request: Request, session: SessionDep, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-) -> Principal | None:
+) -> Iterator[Principal | None]:
     """None for somebody without a token; whether that is enough, the matrix says."""
     scheme, _, secret = (authorization or "").partition(" ")
     if not secret:
-        return None
+        yield None
+        return
     if scheme.lower() != "bearer":
         raise NotSignedInError(f"{scheme!r} is not how one signs in here.", _SIGN_IN)
     principal = sign_in(session, secret.strip())
-    _note_use(request, session, principal)
-    return principal
+    if not writes(request):
+        _note_reading(request, session, principal)
+        yield principal
+    else:
+        yield principal
+        _note_use(session, principal)  # last: two who end each other's tokens would wait for each other
 
 
-def _note_use(request: Request, session: Session, principal: Principal) -> None:
-    """When a token was last used, to five minutes: in a transaction of its own where the request may only read."""
-    token = session.get_one(Token, principal.token_id)
-    if token.last_used_at is not None and now() - token.last_used_at < _NOTE_USE_EVERY:
-        return
-    if writes(request):
-        token.last_used_at = now()
-        session.add(token)
+def _note_reading(request: Request, session: Session, principal: Principal) -> None:
+    """Note a token's use in a transaction of its own: the request's may only read."""
+    if _is_noted(session.get_one(Token, principal.token_id)):
         return
     session.commit()  # gives its connection back: as many requests as the pool has would wait for a second one for ever
     with transaction(request.app.state.engine, write=True) as own:
-        kept = own.get_one(Token, principal.token_id)
-        kept.last_used_at = now()
-        own.add(kept)
+        _note_use(own, principal)
+
+
+def _note_use(session: Session, principal: Principal) -> None:
+    """When a token was last used, to five minutes. Somebody who has locked it ends it: nobody waits to note that."""
+    session.flush()
+    token = session.get(Token, principal.token_id, with_for_update={"skip_locked": True}, populate_existing=True)
+    if token is not None and not _is_noted(token):
+        token.last_used_at = now()
+        session.add(token)
+
+
+def _is_noted(token: Token) -> bool:
+    return token.last_used_at is not None and now() - token.last_used_at < _NOTE_USE_EVERY
 
 
 OptionalPrincipal = Annotated[Principal | None, Depends(_principal, scope="function")]

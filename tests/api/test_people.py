@@ -1,11 +1,13 @@
 """Organizations and users."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from api.client import Refused
 from api.core.database import transaction
+from api.nouns.people.rules import administrators
 from api.nouns.people.tables import User
 from api.schemas.people import OrganizationCreate, TokenCreate, UserCreate
 from tests.api.campaign import refused
@@ -124,6 +126,21 @@ class TestDeactivate:
     def test_nobody_shuts_themselves_out(self, registry: Registry) -> None:
         with refused(409, "cannot deactivate themselves. Ask another platform administrator"):
             registry.client_of("administrator").users.deactivate(registry.ids["administrator"])
+
+    def test_of_two_who_do_it_to_each_other_one_is_left(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry.make_administrator("stranger")
+        registry.meet_after_sign_in(monkeypatch)
+
+        def deactivate(party: str, other: str) -> int:
+            return registry.call(party, "POST", f"/v1/users/{registry.ids[other]}/deactivate").status_code
+
+        two = ("administrator", "stranger")
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(deactivate, two, reversed(two))) == [200, 401]
+        with transaction(registry.app.state.engine, write=False) as session:
+            assert len(administrators(session)) == 1
 
     def test_after_it_they_come_back_without_their_old_tokens(self, registry: Registry) -> None:
         client, number = registry.client_of("administrator"), registry.ids["stranger"]

@@ -1,5 +1,6 @@
 """Tokens: what they are good for, for how long, and what the registry keeps of them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -162,6 +163,19 @@ class TestRevoke:
             with refused(403, "It takes owner or platform administrator"):
                 registry.client_of(party).users.revoke_token(registry.ids[name])
         assert registry.client_of("administrator").users.revoke_token(registry.ids[name]).revoked_at is not None
+
+    def test_two_can_revoke_each_other_s(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = [_issue(registry, party) for party in ("administrator", "stranger")]
+        registry.make_administrator("stranger")
+        registry.meet_after_sign_in(monkeypatch)
+
+        def revoke(name: str, other: str) -> int:
+            return registry.call(name, "POST", f"/v1/tokens/{registry.ids[other]}/revoke").status_code
+
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(revoke, names, reversed(names)))
+        # In SQLite the second finds that it is revoked already.
+        assert sorted(answers) == ([200, 200] if registry.writers > 1 else [200, 401])
 
     def test_a_sites_token_is_its_organizations(self, registry: Registry) -> None:
         site = registry.ids["site:north"]

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any, Final
 
+import pytest
 from fastapi import FastAPI
 from httpx2 import Response
+from sqlalchemy import text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from api.access import enforce as enforcing
 from api.access.acting import key
 from api.access.identity import issue
 from api.client import RegistryClient
@@ -87,9 +91,41 @@ class Registry:
         headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **options.pop("headers", {})}
         return self.http.request(method, path, headers=headers, **options)
 
+    def make_administrator(self, party: str) -> None:
+        with transaction(self.app.state.engine, write=True) as session:
+            user = session.get_one(User, self.ids[party])
+            user.platform_administrator = True
+            session.add(user)
+
     def write(self) -> "Session":
         """A write transaction past all rules: `with registry.write() as session:`."""
         return transaction(self.app.state.engine, write=True)  # type: ignore[return-value]  # a context manager of one
+
+    @property
+    def writers(self) -> int:
+        """How many can be in the middle of writing at the same moment, of two."""
+        return 1 if self.app.state.engine.dialect.name == "sqlite" else 2
+
+    def meet_after_sign_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two requests that write have both been let in before either goes on."""
+        let_in, both = enforcing.require, Barrier(self.writers)
+
+        def require(session: Session, *request: Any) -> None:
+            let_in(session, *request)
+            session.flush()
+            both.wait(60)
+
+        monkeypatch.setattr(enforcing, "require", require)
+
+    def until_one_waits(self) -> None:
+        """Until somebody waits for what another transaction holds; in SQLite they wait before they begin."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        while self.writers > 1:
+            with self.app.state.engine.connect() as connection:
+                if connection.scalar(text(waiting)):
+                    return
 
     def entries(self) -> int:
         """How many entries the audit log has."""

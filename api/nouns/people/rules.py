@@ -6,8 +6,8 @@ from api.access.acting import Act, key
 from api.access.identity import Principal
 from api.access.matrix import Role
 from api.access.relations import relates
-from api.core.errors import ConflictError, InvalidInputError
-from api.core.rows import add, find
+from api.core.errors import ConflictError, InvalidInputError, NotSignedInError
+from api.core.rows import add, find, lock
 from api.nouns.people.tables import Organization, User
 from api.nouns.tokens.rules import revoke_all
 from api.schemas.people import OrganizationCreate, UserCreate
@@ -61,7 +61,12 @@ def deactivate(act: Act, user_id: int) -> User:
 
     Raises:
         ConflictError: it is oneself: somebody must be left who can undo it.
+        NotSignedInError: whoever asks was deactivated at the same moment.
     """
+    for number in sorted({user_id, act.user_id}):  # two who deactivate each other come one after the other
+        lock(act.session, User, number)
+    if not act.user.active:
+        raise NotSignedInError(f"{act.user.email!r} is no longer active.", "Ask a platform administrator.")
     user = find(act.session, User, user_id)
     if user.id == act.user.id:
         raise ConflictError(f"{user.email!r} cannot deactivate themselves.", "Ask another platform administrator.")
