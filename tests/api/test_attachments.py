@@ -1,10 +1,14 @@
 """Bills of materials and vulnerability reports: attached by an owner, counted by the registry, seen where people decide."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 
+from api.core.audit import AuditLog, AuditRow
 from api.schemas.benchmarks import DecisionCreate, GateState, Verdict
 from api.schemas.cubes import AttachmentCreate, CubeKind
 from api.storage.columns import now
@@ -155,6 +159,28 @@ class TestAskAgain:
         assert again.shown["model"]["cube"]["attachments"] == [cube.attachments[0].model_dump(mode="json")]
         with refused(409, "look at the gate again"):
             campaign.client("committee_member").gates.decide(before.id, decision)
+
+    def test_while_somebody_decides(self, campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+        campaign.add_model("scanned")
+        gate = campaign.gate_of(campaign.ask_for_model("scanned"))
+        append, decides = AuditLog.append, Event()
+
+        def slowly(log: AuditLog, session: Session, **entry: Any) -> AuditRow:
+            if entry["action"] == "gate.decided":  # the gate's benchmark is held, and the log comes next
+                decides.set()
+                campaign.registry.until_one_waits()
+            return append(log, session, **entry)
+
+        def attach() -> Any:
+            assert decides.wait(60)
+            return _renew(campaign, "scanned-cube", REPORT)
+
+        monkeypatch.setattr(AuditLog, "append", slowly)
+        with ThreadPoolExecutor(1) as pool:
+            attached = pool.submit(attach)
+            campaign.decide(gate, "benchmark_owner")
+            assert attached.result().attachments
+        assert campaign.gate(gate.id).state == GateState.OPEN
 
     def test_questions_about_other_cubes_stay(self, campaign: Campaign) -> None:
         campaign.add_model("scanned")

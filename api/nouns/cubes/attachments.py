@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from api.access.acting import Act, key
 from api.core.errors import ConflictError, InvalidInputError
 from api.core.rows import lock
+from api.nouns.benchmarks.tables import Benchmark
 from api.nouns.blobs.rules import require_sent
 from api.nouns.blobs.store import BlobStore
 from api.nouns.cubes.tables import Attached, Cube
@@ -37,8 +38,13 @@ def attach(act: Act, store: BlobStore, cube_id: int, new: AttachmentCreate) -> C
         raise ConflictError(
             f"{new.digest} is the {new.kind.value} of {cube.name!r} already.", "Attach the one that is newer."
         )
+    asked = _gates_that_show(act, cube)
+    # Before the log, as whoever decides does: else the two wait for each other.
+    for number in sorted({gate.benchmark_id for gate in asked}):
+        lock(act.session, Benchmark, number)
     keep(act, cube, new.kind, new.digest, document)
-    _ask_again(act, cube)
+    for gate in asked:  # one that was opened meanwhile is found out of date when somebody decides
+        gates.refresh(act, key(gate.id))
     return cube
 
 
@@ -75,7 +81,6 @@ def described(act: Act, store: BlobStore, kind: AttachmentKind, digest: Digest) 
         raise InvalidInputError(f"{kind.value}_digest: {error}.", "Make it anew with your scanner.") from None
 
 
-def _ask_again(act: Act, cube: Cube) -> None:
-    for gate in act.session.exec(select(Gate).where(col(Gate.state).in_(LIVE)).order_by(col(Gate.id))):
-        if cube.pack_digest in json.dumps(gate.shown):
-            gates.refresh(act, key(gate.id))
+def _gates_that_show(act: Act, cube: Cube) -> list[Gate]:
+    live = act.session.exec(select(Gate).where(col(Gate.state).in_(LIVE)).order_by(col(Gate.id)))
+    return [gate for gate in live if cube.pack_digest in json.dumps(gate.shown)]
