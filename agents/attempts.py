@@ -52,7 +52,12 @@ async def take_attempt(home: Home, stem: str, still_runs: Callable[[str], Awaita
     for folder in sorted(attempts.glob(f"{stem}-*")):
         if folder.is_dir() and (lock := _try_lock(folder)) is not None:
             found = Attempt(folder.name, folder, logs / f"{folder.name}.log", resumed=True, _lock=lock)
-            if folder.is_dir() and await still_runs(folder.name):
+            try:
+                goes_on = folder.is_dir() and await still_runs(folder.name)
+            except BaseException:
+                found.leave()  # nobody can say: it is for whoever asks next
+                raise
+            if goes_on:
                 return found
             found.close()
     while True:
@@ -75,10 +80,19 @@ def keys_under_way(home: Home) -> frozenset[str]:
     return frozenset(path.name for path in home.folder("attempts").iterdir() if path.is_dir())
 
 
-def abandoned(home: Home, older_than_s: float, now_s: float) -> Iterator[Attempt]:
-    """Attempts that nobody holds, and nobody took up for so long; each is held while it is looked at."""
+def abandoned(home: Home, older_than_s: float, now_s: float, *, since_s: float) -> Iterator[Attempt]:
+    """Attempts that nobody holds, and nobody took up for so long; each is held while it is looked at.
+
+    Args:
+        home: the site's folder.
+        older_than_s: so long.
+        now_s: seconds since the epoch, as the two others.
+        since_s: when those began who might take them up; a step may have run for hours before.
+    """
     for folder in sorted(home.folder("attempts").iterdir()):
-        if _lock_file(folder).exists() and folder.is_dir() and now_s - folder.stat().st_mtime > older_than_s:
+        if not _lock_file(folder).exists() or not folder.is_dir():
+            continue
+        if now_s - max(folder.stat().st_mtime, since_s) > older_than_s:
             lock = _try_lock(folder)
             if lock is not None:
                 yield Attempt(folder.name, folder, home.folder("logs") / f"{folder.name}.log", resumed=True, _lock=lock)

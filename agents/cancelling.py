@@ -30,6 +30,9 @@ def cancel_job(store: Store, prefect: PrefectApi | None, job: Job, *, by: str, t
     if job.state in LIVE_JOBS and prefect is not None and job.flow_run_id is not None:
         _end_or_leave(store, prefect, job.flow_run_id, timeout_s)
     with store.write() as session:
+        current = jobs.find_job(session, job.id)
+        if job.flow_run_id is None and current.flow_run_id is not None and current.state in LIVE_JOBS:
+            raise ConflictError(f"job {job.id[:8]!r} has begun this very moment: cancel it once more")
         end_job(session, job.id, JobState.CANCELLED, message)
         ended = jobs.find_job(session, job.id)
         if ended.state != JobState.CANCELLED:

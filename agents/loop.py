@@ -171,7 +171,19 @@ class LocalLoop:
         """Wake what was decided; whether all of it is awake now."""
         with self._site.store.read() as session:
             found = [(gate, gates.valid_decision(session, gate.id)) for gate in gates.to_wake(session)]
+        self._end_void([gate for gate, decision in found if decision is None])
         return _each(self._wake, [(gate, decision) for gate, decision in found if decision is not None])
+
+    def _end_void(self, decided: list[Gate]) -> None:
+        """A decision counts no longer when whoever made it may not decide any more, and nobody can make it again there."""
+        for gate in decided:
+            with self._site.store.write() as session:
+                gates.mark_woken(session, gate.id)
+                job = jobs.job_of_run(session, gate.flow_run_id)
+                if job is not None:
+                    why = f"what was decided no longer counts, ask for it again: {gate.title}"
+                    end_job(session, job.id, JobState.CANCELLED, why)
+                    self._log.warning("a decision counts no longer", gate=gate.id, title=gate.title)
 
     def _wake(self, decided: tuple[Gate, Decision]) -> bool:
         gate, decision = decided

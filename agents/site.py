@@ -74,6 +74,7 @@ class Site:
         self.settings = self.home.settings()
         self.store = Store(self.home.store_file)
         self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, Slots] = WeakKeyDictionary()
+        self._since_s = time.time()
         self.leaving = False
         """The agent is about to stop: steps that outlive it go on, whatever is cancelled from now on."""
 
@@ -202,8 +203,8 @@ class Site:
             self.runtime.leave()
 
     async def sweep_steps(self, abandoned_after_s: float) -> int:
-        """End steps that nobody waits for, and attempts that nobody took up; returns how many steps."""
-        for attempt in abandoned(self.home, abandoned_after_s, time.time()):
+        """End steps that nobody waits for, and attempts that nobody took up since we began; returns how many steps."""
+        for attempt in abandoned(self.home, abandoned_after_s, time.time(), since_s=self._since_s):
             attempt.close()
         return await self.runtime.sweep(lambda: keys_under_way(self.home))
 

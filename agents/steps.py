@@ -91,12 +91,13 @@ async def run_step(
     Raises:
         StepFailedError: the step failed, steps are not isolated here, or the site cannot run them as it is set up.
     """
-    probe = site.require_isolation()
+    site.require_isolation()
     stem = f"{_file_name(label)}-{task.value}-{_what_runs(site, cube, task, inputs, identity)}"
     try:
         wanted = _wanted(cube, task)
         async with site.turn(cube, wanted):
             begun()
+            probe = site.require_isolation()  # it may have been run again while this step waited
             return await _attempt(site, cube, task, inputs, stem=stem, probe=probe, listener=listener, outputs=outputs)
     except ProtectionMissingError as error:
         raise StepFailedError(str(error), ErrorClass.NOT_ISOLATED) from error

@@ -23,6 +23,7 @@ from agents.site import Site
 from agents.staging import is_begun
 from agents.store.datasets import list_datasets
 from agents.store.executions import list_executions
+from agents.store.gates import rests
 from agents.store.jobs import live_jobs
 from agents.store.tables import Dataset, DatasetState, JobKind
 from cubes.contract import ContainerType, load_contract
@@ -48,6 +49,7 @@ _PLACE: Final = re.compile(r"[0-9a-f]{12}|[0-9a-f]{64}")
 _YOUNG_S: Final = 3600.0
 """What was made this recently may be about to be used by a job that does not say so yet."""
 _SHARED: Final = frozenset({"cubes", "images", "environments"})
+_COMPUTING: Final = _SHARED | {"executions"}
 _PREPARES: Final = frozenset({JobKind.PREPARE, JobKind.COMPATIBILITY})
 
 
@@ -150,6 +152,7 @@ def _unused(site: Site) -> Iterator[Leftover]:
         wanted = _wanted_digests(site)
     except HomeError:
         return  # never heard from the registry: nobody knows what it wants
+    at_work = _is_at_work(site)
     for part, names in (
         ("cubes", wanted | _wanted_files(site, wanted)),
         ("images", _wanted_images(site, wanted)),
@@ -158,8 +161,14 @@ def _unused(site: Site) -> Iterator[Leftover]:
         ("executions", _wanted_executions(site, wanted)),
         ("demo", {digest[:12] for digest in wanted}),
     ):
-        if names is not None:
+        if names is not None and not (at_work and part in _COMPUTING):
             yield from _not_among(site.home.path / part, part, names)
+
+
+def _is_at_work(site: Site) -> bool:
+    """Whether a job runs, which may need what the registry no longer asks for: a model that was withdrawn meanwhile."""
+    with site.store.read() as session:
+        return any(not rests(session, job.flow_run_id) for job in live_jobs(session))
 
 
 def _not_among(folder: Path, part: str, names: set[str]) -> Iterator[Leftover]:

@@ -17,10 +17,10 @@ from agents.store.tables import Job
 from api.schemas.benchmarks import Compatibility
 from api.storage.columns import now
 from cubes.packing import UnpackLimits, unpack
+from flows.alone import alone
 from flows.job_runs import report, run_job, set_outcome
 from flows.pipeline import (
     Prepared,
-    alone,
     compute_statistics,
     evaluate,
     infer,

@@ -7,12 +7,10 @@ through what is done without running it again.
 import asyncio
 import json
 import shutil
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from agents.errors import InvalidInputError, StepFailedError
 from agents.home import write_private
@@ -30,6 +28,7 @@ from cubes.digests import digest_of, short
 from cubes.errors import ReportError
 from cubes.metrics import MetricSchema
 from cubes.reports import read_metrics, read_more, read_statistics
+from flows.alone import alone
 from flows.sealing import step
 from flows.watching import watching
 
@@ -85,14 +84,6 @@ def preparation_folder(cube: CubeRef, raw: Manifest) -> Path:
     """Where the outcome of this preparator on these raw files lies, whoever asks."""
     identity = digest_of({"cube": cube.pack_digest, "parameters": cube.parameters_digest, "raw": raw.root})
     return current_site().home.folder("prepared") / short(identity)
-
-
-_BUSY: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[Path, asyncio.Lock]] = WeakKeyDictionary()
-
-
-def alone(folder: Path) -> asyncio.Lock:
-    """Two runs that want the same outcome make it once: the second finds what the first has made."""
-    return _BUSY.setdefault(asyncio.get_running_loop(), defaultdict(asyncio.Lock))[folder]
 
 
 @step("prepare")

@@ -130,4 +130,5 @@ def _register(site: Site, decision: Decision) -> None:
 
 def _set_state(site: Site, name: str, state: DatasetState, message: str) -> None:
     with site.store.write() as session:
-        update_dataset(session, name, state=state, message=message[:20_000])
+        if find_dataset(session, name).state != DatasetState.REGISTERED:  # by this very run, before it broke off
+            update_dataset(session, name, state=state, message=message[:20_000])

@@ -141,9 +141,16 @@ def status(*, as_json: Json = False) -> None:
 
 @app.command()
 def probe(*, as_json: Json = False) -> None:
-    """Run the deny probe now: whether a step on this host can reach what it must not. Exit code 10 if it can."""
+    """Run the deny probe now: whether a step on this host can reach what it must not. Exit code 10 if it can.
+
+    Beside a running agent it is run for you to see: what stands on results is what the agent's own probe finds, with the
+    agent's own rights.
+    """
+    from agents.running import agent_process
+
     with site_store("start"), site() as whole:
-        outcome = plain(whole.probe())
+        beside = agent_process(whole.home) is not None
+        outcome = plain(whole.runtime.probe() if beside else whole.probe())
     if as_json:
         emit_json(outcome)
     else:

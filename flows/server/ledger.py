@@ -134,17 +134,19 @@ class Ledger:
         return found.pool if found is not None and found.revoked_at is None and found.expires_at > now() else None
 
     def may_try(self, email: str, address: str) -> bool:
-        """Whether one more attempt to sign in is heard: five for one person from one address, thirty from one address."""
-        with self._read() as session:
+        """Whether one more attempt to sign in is heard: five for one person from one address, thirty from one address.
+
+        It counts as failed until `forget_failures`: while a password is looked at, others are being guessed.
+        """
+        with self._write() as session:
+            session.exec(delete(Failure).where(col(Failure.at) <= now() - _WINDOW))
             recent = select(func.count()).where(col(Failure.address) == address, col(Failure.at) > now() - _WINDOW)
             of_address = session.exec(recent).one()
             together = session.exec(recent.where(col(Failure.email) == email)).one()
-        return bool(together < _MOST_TOGETHER and of_address < _MOST_OF_AN_ADDRESS)
-
-    def note_failure(self, email: str, address: str) -> None:
-        with self._write() as session:
-            session.exec(delete(Failure).where(col(Failure.at) <= now() - _WINDOW))
-            session.add(Failure(email=email[:256], address=address))
+            heard = bool(together < _MOST_TOGETHER and of_address < _MOST_OF_AN_ADDRESS)
+            if heard:
+                session.add(Failure(email=email[:256], address=address))
+            return heard
 
     def forget_failures(self, email: str, address: str) -> None:
         with self._write() as session:

@@ -10,6 +10,7 @@ import pytest
 
 from agents.attempts import abandoned, keys_under_way, take_attempt
 from agents.home import Home
+from agents.runtimes.protocol import RuntimeSetupError
 
 pytestmark = pytest.mark.anyio
 Asked = Callable[[str], Awaitable[bool]]
@@ -73,6 +74,18 @@ class TestTakeUp:
         assert not left.folder.exists()
         found.close()
 
+    async def test_what_nobody_can_say_of_is_for_whoever_asks_next(self, home: Home) -> None:
+        async def away(_key: str) -> bool:
+            raise RuntimeSetupError("the cluster does not answer")
+
+        left = await take_attempt(home, "infer-ab", nothing_runs)
+        left.leave()
+        with pytest.raises(RuntimeSetupError):
+            await take_attempt(home, "infer-ab", away)
+        found = await take_attempt(home, "infer-ab", all_runs)
+        assert (found.key, found.resumed) == (left.key, True)
+        found.close()
+
     async def test_a_process_that_ends_lets_go(self, home: Home) -> None:
         folder = home.folder("attempts") / "infer-ab-1"
         folder.mkdir()
@@ -96,16 +109,26 @@ class TestAbandoned:
         held = await take_attempt(home, "infer-ab", nothing_runs)
         left = await take_attempt(home, "evaluate-cd", nothing_runs)
         left.leave()
-        assert [attempt.key for attempt in abandoned(home, 60, time.time())] == []
-        found = list(abandoned(home, 60, time.time() + 120))
+        assert [attempt.key for attempt in abandoned(home, 60, time.time(), since_s=0)] == []
+        found = list(abandoned(home, 60, time.time() + 120, since_s=0))
         assert [attempt.key for attempt in found] == [left.key]
         for attempt in found:
             attempt.close()
         assert keys_under_way(home) == {held.key}
         held.close()
 
+    async def test_nobody_could_take_it_up_before_they_began(self, home: Home) -> None:
+        """A step of hours, whose agent was started anew a moment ago."""
+        left = await take_attempt(home, "infer-ab", nothing_runs)
+        left.leave()
+        later = time.time() + 7200
+        assert list(abandoned(home, 3600, later, since_s=later - 1)) == []
+        [found] = abandoned(home, 3600, later + 3600, since_s=later - 1)
+        assert found.key == left.key
+        found.close()
+
     def test_folders_of_others_are_left_alone(self, home: Home) -> None:
         other: Path = home.folder("attempts") / "compatibility-x"
         other.mkdir()
-        assert list(abandoned(home, 0, time.time() + 1e6)) == []
+        assert list(abandoned(home, 0, time.time() + 1e6, since_s=0)) == []
         assert other.is_dir()

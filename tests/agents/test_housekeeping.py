@@ -72,6 +72,18 @@ class TestHousekeeping:
         with probed.store.read() as session:
             assert session.exec(select(OutboxItem)).all() == []
 
+    def test_a_new_agent_leaves_time_to_take_up_what_outlived_the_one_before(
+        self, probed: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = probed.home.folder("attempts") / "m-infer-abc-1"
+        folder.mkdir()
+        folder.with_name(folder.name + ".lock").touch()
+        os.utime(folder, (time.time() - 7200,) * 2)  # it has run for two hours
+        monkeypatch.setattr(type(probed.runtime), "outlives_agent", True, raising=False)
+        probed.runtime.outlives_agent = True
+        Housekeeping(probed).tidy()
+        assert folder.exists()
+
 
 class TestIsolation:
     def test_no_probe_no_step(self, site: Site) -> None:

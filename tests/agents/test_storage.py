@@ -12,6 +12,7 @@ from agents.site import Site
 from agents.storage import Leftover, prune, prune_logs, storage_use
 from agents.store import jobs
 from agents.store.datasets import add_dataset, update_dataset
+from agents.store.gates import mark_waiting, open_gate
 from agents.store.tables import DatasetState, JobKind
 from api.schemas.records import SiteWork
 from cubes.digests import digest_bytes
@@ -80,6 +81,19 @@ class TestPrune:
             jobs.ask(session, JobKind.COMPATIBILITY, subject="m", parameters={"cube": digest}, requested_by=None)
         _place(site, "cubes", digest.removeprefix("sha256:"))
         assert prune(site, dry_run=False) == []
+
+    @pytest.mark.usefixtures("asked")
+    def test_what_the_registry_no_longer_asks_for_stays_while_a_job_may_use_it(self, site: Site) -> None:
+        """A model that is withdrawn while it runs."""
+        cube, predictions = _place(site, "cubes", "f" * 64), _place(site, "executions", "0123456789ab")
+        with site.store.write() as session:
+            job = jobs.ask(session, JobKind.EVALUATE, subject="d", parameters={"models": [1]}, requested_by=None)
+            jobs.mark_started(session, job.id, "run-1")
+        assert prune(site, dry_run=False) == []
+        with site.store.write() as session:
+            gate = open_gate(session, name="run_models", title="?", subject="d", shown={}, flow_run_id="run-1")
+            mark_waiting(session, gate.id)
+        assert _removed(prune(site, dry_run=False)) == {cube.name, predictions.name}
 
     @pytest.mark.usefixtures("asked")
     def test_what_was_made_a_moment_ago_stays(self, site: Site) -> None:

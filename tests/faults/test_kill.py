@@ -1,5 +1,7 @@
 """An agent dies by kill -9 in the middle of a step: nothing of the step stays, and the next run finishes."""
 
+import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,15 +13,17 @@ from uuid import uuid4
 
 import pytest
 
+from agents.errors import AgentError
 from agents.housekeeping import Housekeeping
 from agents.runtimes.process.cgroups import sweep
 from agents.store.datasets import find_dataset
 from agents.store.executions import list_executions, scores_in
-from agents.store.jobs import finish, live_jobs
+from agents.store.jobs import find_job, finish, live_jobs
 from agents.store.tables import DatasetState, JobState, ScoreState
 from api.schemas.border import ErrorClass, ExecutionState, Step
 from api.schemas.cubes import CubeKind, CubeRef
 from cubes.contract import load_contract
+from flows import prepare
 from tests.hospital import FNA, Hospital
 from tests.watching import found, groups_of, processes
 
@@ -111,6 +115,18 @@ class TestPrepare:
             assert find_dataset(session, "d1").state == DatasetState.PREPARED
         Housekeeping(here.site).tidy()
         assert list(here.site.home.folder("attempts").glob("*/")) == []
+
+    def test_what_was_registered_meanwhile_stays_registered(self, here: Hospital) -> None:
+        """An agent dies after the registration was queued, and its flow starts again where the raw data have gone."""
+        job = here.prepare()
+        here.site.border.flush()
+        shutil.rmtree(here.raw)
+        with here.site.store.write() as session:
+            find_job(session, job.id).state = JobState.RUNNING
+        with pytest.raises(AgentError):
+            asyncio.run(prepare._prepare_dataset(here.site, job))
+        with here.site.store.read() as session:
+            assert find_dataset(session, "d1").state == DatasetState.REGISTERED
 
 
 HANGING_PROGRAM: Final = f"hanging_{RUN}.py"

@@ -13,7 +13,9 @@ from agents.cancelling import cancel_job
 from agents.errors import ConflictError
 from agents.prefect_api import PrefectApi, PrefectError
 from agents.store import Store, jobs
-from agents.store.tables import Gate, GateState, Job, JobKind, JobState
+from agents.store.delegations import delegate, end_delegations
+from agents.store.people import add_person
+from agents.store.tables import Gate, GateState, Job, JobKind, JobState, Role
 from api.schemas.benchmarks import GatePublic
 from api.schemas.benchmarks import GateState as RegistryGateState
 from api.schemas.records import AuditHead, SiteWork
@@ -67,6 +69,18 @@ class TestCancelled:
             assert done.returncode == 0, done.stderr
         assert _ends(registered, job).state == JobState.CANCELLED
 
+    def test_what_begins_this_very_moment_is_not_said_to_have_ended(self, tmp_path: Path) -> None:
+        store = Store(tmp_path / "site.db")
+        with store.write() as session:
+            seen = jobs.ask(session, JobKind.RELEASE, subject="d", parameters={}, requested_by=None)
+        with store.write() as session:
+            jobs.mark_started(session, seen.id, "run-1")
+        with pytest.raises(ConflictError, match="begun this very moment"):
+            cancel_job(store, None, seen, by="x")
+        with store.read() as session:
+            assert jobs.find_job(session, seen.id).state == JobState.RUNNING
+        store.close()
+
     def test_what_runs_is_not_said_to_have_ended(self, tmp_path: Path) -> None:
         store, away = Store(tmp_path / "site.db"), PrefectApi(NOWHERE, timeout_s=1)
         with store.write() as session:
@@ -78,6 +92,24 @@ class TestCancelled:
             assert jobs.find_job(session, job.id).state == JobState.RUNNING
         away.close()
         store.close()
+
+
+class TestVoid:
+    def test_an_approval_that_counts_no_longer_ends_what_waited_for_it(self, registered: Agency) -> None:
+        """Its delegate may not decide any more, and whose vote it was cannot give it a second time."""
+        _offer(registered, 1)
+        job = registered.evaluate(1, name="d1")
+        gate, owner = registered.gate(job), registered.here.owner
+        store = registered.here.site.store
+        with store.write() as session:
+            helper, _ = add_person(session, email="help@north.example", name="Help", role=Role.VIEWER)
+            delegate(session, owner, helper, until=now() + timedelta(days=1))
+        with registered.away():
+            registered.decide(gate, person=helper)
+            with store.write() as session:
+                end_delegations(session, owner)
+        assert "no longer counts, ask for it again" in _ends(registered, job).message
+        assert registered.approve(registered.evaluate(1, name="d1")).state == JobState.DONE
 
 
 class TestExpired:

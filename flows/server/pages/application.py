@@ -116,7 +116,6 @@ class Pages:
             try:
                 who = await asyncio.to_thread(self._identities.people.by_password, email, password)
             except DeskError:
-                await asyncio.to_thread(ledger.note_failure, email, host)
                 refused = Refused(HTTPStatus.UNAUTHORIZED, _NO)
             else:
                 await asyncio.to_thread(ledger.forget_failures, email, host)

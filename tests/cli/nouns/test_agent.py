@@ -264,6 +264,13 @@ class TestProbe:
         assert "(network)" in ended.err
         assert "failed" in ended.out
 
+    @pytest.mark.usefixtures("running")
+    def test_beside_an_agent_its_own_word_stands(self, assay: Assay, here: Here) -> None:
+        """Whoever types this may have other rights than the agent."""
+        here.home.probe_file.write_text("the agent's", encoding="utf-8")
+        assert "isolation" in assay("agent", "probe", "--json").json
+        assert here.home.probe_file.read_text(encoding="utf-8") == "the agent's"
+
     def test_a_viewer_may_not(self, assay: Assay, signed_in: Callable[[Role], None]) -> None:
         signed_in(Role.VIEWER)
         assert assay("agent", "probe").code == 4

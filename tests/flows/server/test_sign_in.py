@@ -1,5 +1,7 @@
 """Signing in and out: sessions, tokens, passwords, a provider; what browsers are told; what a machine does not reach."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx2
@@ -86,6 +88,12 @@ class TestPassword:
         assert _sign_in(place, "vic@north.example").status_code == 429
         place.ledger.forget_failures("vic@north.example", "127.0.0.1")
         assert _sign_in(place, "vic@north.example").status_code == 303
+
+    def test_guesses_that_come_together_are_counted_as_they_come(self, place: Place) -> None:
+        with ThreadPoolExecutor(20) as several:
+            answers = several.map(lambda n: _sign_in(place, "vic@north.example", f"guess {n}").status_code, range(20))
+            assert Counter(answers) == {401: 5, 429: 15}
+        place.ledger.forget_failures("vic@north.example", "127.0.0.1")
 
     def test_a_personal_token_does_in_its_place(self, place: Place) -> None:
         person = place.people["ann"]
