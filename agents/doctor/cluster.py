@@ -66,7 +66,7 @@ def check_gpu(site: Site) -> Finding:
     said = first_lines(outcome.message)
     if outcome.error == ErrorClass.UNSCHEDULABLE and seconds_of(outcome) >= _GPU_WAIT_S:
         return warn("gpu", said, "all may be in use: look again later, or at the quota and the nodes")
-    fix = f"see that nodes offer {resource!r} (device plugin), and node_selector and tolerations in site.toml"
+    fix = f"see that nodes offer {resource!r} (device plugin), and several_nodes, node_selector and tolerations in site.toml"
     return fail("gpu", said, fix)
 
 
