@@ -76,7 +76,7 @@ class Border:
             api.client.RegistryError: not reachable, or it refuses.
         """
         # Two answers that overtake each other would look like a history that shrank.
-        with locked(self._home.path / "pull.lock"):
+        with locked(self._home.pull_lock):
             work = self._client.site_work()
             write_private(self._home.work_file, work.model_dump_json())
             with self._store.write() as session:
@@ -101,7 +101,7 @@ class Border:
         Raises:
             api.client.RegistryError: not reachable, or it does not know this site: nothing is lost, all of it waits.
         """
-        with locked(self._home.path / "flush.lock"):
+        with locked(self._home.flush_lock):
             with self._store.read() as session:
                 items = box.due(session)
             sent, held = 0, set[str]()

@@ -175,6 +175,16 @@ class Home:
         return self.path / "agent.lock"
 
     @property
+    def pull_lock(self) -> Path:
+        """Held by whoever takes over what the registry asks."""
+        return self.path / "pull.lock"
+
+    @property
+    def flush_lock(self) -> Path:
+        """Held by whoever sends what lies in the outbox, or notes that it has arrived."""
+        return self.path / "flush.lock"
+
+    @property
     def prefect_url_file(self) -> Path:
         return self.path / "prefect.url"
 

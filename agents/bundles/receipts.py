@@ -10,6 +10,7 @@ from agents.border import note_arrival
 from agents.store import outbox
 from agents.store.clearance import clear
 from agents.store.tables import OutboxItem, OutboxState
+from api.schemas.border import PayloadKind
 from cubes.digests import Digest
 
 
@@ -37,8 +38,9 @@ def apply_receipts(session: Session, receipts: Iterable[Receipt]) -> int:
         if receipt.answer is None:
             outbox.mark_refused(session, item.id or 0, receipt.refused)
         else:
-            payload = clear(session, item)
+            # Consent to tell of a preparation may be taken back once it has left; nothing follows from its arrival.
+            if item.kind != PayloadKind.PREPARATION:
+                note_arrival(session, clear(session, item), receipt.answer)
             outbox.mark_sent(session, item.id or 0)
-            note_arrival(session, payload, receipt.answer)
         noted += 1
     return noted

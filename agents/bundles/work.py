@@ -21,6 +21,7 @@ from agents.images.documents import Descriptor
 from agents.images.signature_search import find_signatures
 from agents.images.signatures import SignedPayload
 from agents.images.store import resolve_image
+from agents.locks import locked
 from agents.site import Site
 from agents.store.heads import keep_head
 from api.schemas.cubes import CubeRef
@@ -103,16 +104,18 @@ def import_work(site: Site, path: Path) -> BundleManifest:
         blobs = Path(scratch) / "blobs"
         manifest, digest = read_bundle(path, site.settings.bundles.keys, blobs)
         work, receipts = _content(manifest, path.name)
-        _refuse_strange(site, manifest, work, path.name)
-        for part in manifest.parts:
-            _place(site, part, blobs / part.digest.removeprefix("sha256:"))
-        with site.store.write() as session:
-            keep_head(session, work.audit_head)
-            apply_receipts(session, receipts)
-        site.carried.note(
-            LastImport(digest=digest, written_at=manifest.written_at, audit_sequence=work.audit_head.sequence)
-        )
-        write_private(site.home.work_file, work.model_dump_json())  # last: with it, the agent begins
+        with locked(site.home.pull_lock):  # else an older bundle that takes longer would come last
+            _refuse_strange(site, manifest, work, path.name)
+            for part in manifest.parts:
+                _place(site, part, blobs / part.digest.removeprefix("sha256:"))
+            with locked(site.home.flush_lock), site.store.write() as session:
+                keep_head(session, work.audit_head)
+                apply_receipts(session, receipts)
+            write_private(site.home.work_file, work.model_dump_json())  # with it, the agent begins
+            # Last: a bundle that was not wholly imported may come again.
+            site.carried.note(
+                LastImport(digest=digest, written_at=manifest.written_at, audit_sequence=work.audit_head.sequence)
+            )
     return manifest
 
 

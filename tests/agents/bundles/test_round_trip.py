@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from agents.bundles.results import deliver_results, export_results
 from agents.bundles.settings import BundleSettings
 from agents.bundles.work import export_work, import_work
 from agents.errors import NotClearedError
-from agents.home import SiteSettings, create_home
 from agents.runtimes.protocol import StepRequest
 from agents.site import Site
 from agents.store import clearance, outbox
@@ -106,12 +104,6 @@ def image() -> Image:
     return make_image(programs("sh", "cat"), process={"Env": ["PATH=/bin"]})
 
 
-@pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
-    """Of the connected place."""
-    return signing_key(tmp_path / "connected.key")
-
-
 def _cube(tmp_path: Path, registry: SmallRegistry, ref: CubeRef, head: str) -> CubeRef:
     folder = tmp_path / f"source-{ref.name}"
     folder.mkdir()
@@ -139,24 +131,6 @@ def asked(tmp_path: Path, registry: SmallRegistry, images: ImageRegistry, image:
     registry.work = registry.work.model_copy(update={"benchmarks": [benchmark.model_copy(update=changed)]})
     registry.set_head(5, "05")
     return registry.work
-
-
-@pytest.fixture
-def connected(tmp_path: Path, registry: SmallRegistry) -> Iterator[Site]:
-    """A place with a network that acts for the site."""
-    settings = SiteSettings(site="north", registry_url=registry.url)
-    with closing(Site(create_home(tmp_path / "connected", settings, TOKEN).path)) as site:
-        yield site
-
-
-@pytest.fixture
-def lonely(tmp_path: Path, key: SigningKey) -> Iterator[Site]:
-    """The site itself: nothing answers where its registry should be."""
-    settings = SiteSettings(
-        site="north", registry_url="http://127.0.0.1:9", bundles=BundleSettings(keys=(key.public_pem,))
-    )
-    with closing(Site(create_home(tmp_path / "lonely", settings, TOKEN).path)) as site:
-        yield site
 
 
 def _event(number: int = 1) -> ExecutionEvent:
