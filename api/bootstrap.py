@@ -1,9 +1,11 @@
 """How a registry begins, and how its own flows sign in to it."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -51,15 +53,31 @@ def initialise(settings: RegistrySettings, *, organization: OrganizationCreate, 
 
 @contextmanager
 def _folder_of(data: Path) -> Iterator[None]:
-    """The registry's folder; one that this makes goes again when what follows fails."""
-    was_there = data.exists()
+    """The registry's folder, for one at a time; one that this makes goes again when what follows fails."""
+    made = _make(data)
+    descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        flock(descriptor, LOCK_EX)
         create_data_folder(data)
         yield
+    except HasPeopleError:
+        raise  # whoever came at the same moment lives in it now
     except BaseException:
-        if not was_there:
+        if made:
             shutil.rmtree(data, ignore_errors=True)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def _make(data: Path) -> bool:
+    """Whether the folder was not there before."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _initialise(settings: RegistrySettings, organization: OrganizationCreate, first_user: UserCreate) -> str:

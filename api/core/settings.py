@@ -2,7 +2,9 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from pydantic import Field, field_validator
@@ -101,6 +103,14 @@ def create_data_folder(data: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key_file = secrets_folder / "audit.key"
     if not key_file.exists():
-        descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        _write_key(key_file)
+
+
+def _write_key(path: Path) -> None:
+    """All of a fresh key or nothing; one that somebody else wrote meanwhile stays."""
+    with NamedTemporaryFile("w", dir=path.parent, encoding="ascii") as file:  # its owner's alone
+        file.write(secrets.token_hex(_KEY_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(file.name, path)

@@ -1,8 +1,13 @@
 """How a registry begins, and how its own flows sign in to it."""
 
+import secrets
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from fcntl import flock
 from pathlib import Path
+from threading import Event
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +18,7 @@ from api import bootstrap
 from api.app import create_app
 from api.bootstrap import HasPeopleError, ServiceToken, initialise
 from api.client import RegistryClient
-from api.core.settings import RegistrySettings, SettingsError
+from api.core.settings import RegistrySettings, SettingsError, create_data_folder
 from api.nouns.people.rules import administrators
 from api.schemas.people import OrganizationCreate
 from api.storage.columns import now
@@ -68,6 +73,46 @@ class TestInitialise:
         with Session(engine) as session:
             assert [user.email for user in administrators(session)] == ["root@federation.example"]
         engine.dispose()
+
+    def test_of_two_at_the_same_moment_one_makes_it(
+        self, fresh: RegistrySettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        paused, others = Event(), list[Future[str]]()
+
+        def lock(descriptor: int, how: int) -> None:
+            paused.set()
+            flock(descriptor, how)
+
+        def slowly(data: Path) -> None:
+            if threading.current_thread() is threading.main_thread():
+                paused.clear()
+                others.append(pool.submit(_make, fresh))
+                others[0].add_done_callback(lambda _: paused.set())
+                assert paused.wait(60)
+            create_data_folder(data)
+
+        monkeypatch.setattr(bootstrap, "flock", lock, raising=False)
+        monkeypatch.setattr(bootstrap, "create_data_folder", slowly)
+        with ThreadPoolExecutor(1) as pool:
+            assert _make(fresh).startswith("assay_")
+            with pytest.raises(HasPeopleError):
+                others[0].result(60)
+        assert len(fresh.audit_key()) == 32
+
+    def test_whoever_is_overtaken_leaves_it_to_the_other(
+        self, fresh: RegistrySettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Although the folder is of their making."""
+
+        def lock(descriptor: int, how: int) -> None:
+            if threading.current_thread() is threading.main_thread():
+                pool.submit(_make, fresh).result(60)
+            flock(descriptor, how)
+
+        monkeypatch.setattr(bootstrap, "flock", lock)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(HasPeopleError):
+            _make(fresh, "other@federation.example")
+        assert len(fresh.audit_key()) == 32
 
     @pytest.mark.parametrize(("email", "name"), [("no address", "Root"), ("root@federation.example", "")])
     def test_what_cannot_be_used_leaves_no_folder(self, fresh: RegistrySettings, email: str, name: str) -> None:
@@ -138,6 +183,14 @@ class TestSettings:
         with pytest.raises(SettingsError, match=message):
             create_app(settings)
 
+    def test_a_key_that_was_not_wholly_written_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(secrets, "token_hex", _interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                create_data_folder(tmp_path / "registry")
+        create_data_folder(tmp_path / "registry")
+        assert len(RegistrySettings(data=tmp_path / "registry").audit_key()) == 32
+
     def test_a_registry_without_its_key_does_not_start(self, settings: RegistrySettings) -> None:
         settings.audit_key_file.unlink()
         with pytest.raises(SettingsError, match="run `assay registry init"):
@@ -146,6 +199,10 @@ class TestSettings:
     def test_what_is_unknown_is_refused(self, settings: RegistrySettings) -> None:
         with pytest.raises(ValidationError, match="Extra inputs"):
             RegistrySettings.model_validate({"data": settings.data, "colour": "red"})
+
+
+def _interrupted(_bytes: int) -> str:
+    raise KeyboardInterrupt
 
 
 def _later(by: timedelta) -> Callable[[], object]:
