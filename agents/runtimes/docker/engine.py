@@ -1,7 +1,7 @@
 """The engine, by the Docker SDK: blocking calls, each short but pulling, and errors in the site's words."""
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
@@ -21,6 +21,7 @@ from cubes.contract import ContainerType
 from cubes.image_reference import DEFAULT_REGISTRY, ImageReference, parse_reference
 
 _PULL_TIMEOUT_S: Final = 3600.0
+_OVER: Final = frozenset({"exited", "dead"})
 
 
 class CannotStartError(Exception):
@@ -151,7 +152,7 @@ class Engine:
         with _said_by_the_engine():
             listed = self.api.containers(all=True, filters={"label": f"{SITE_LABEL}={self._site}"})
         kept = keep()
-        lost = [found["Id"] for found in listed if found["Labels"].get(KEY_LABEL) not in kept]
+        lost = [found["Id"] for found in listed if found["Labels"].get(KEY_LABEL) not in kept and not _is_probe(found)]
         for name in lost:
             self.remove(name)
         return len(lost)
@@ -218,6 +219,12 @@ class Engine:
                 return dict(self.api.inspect_image(name))
             except docker.errors.NotFound:
                 return None
+
+
+def _is_probe(found: Mapping[str, Any]) -> bool:
+    """Whether a container is a probe under way, maybe another process's: no attempt stands for it, and it ends by itself."""
+    key: str = found["Labels"].get(KEY_LABEL, "")
+    return key.startswith("probe-") and found.get("State") not in _OVER
 
 
 @contextmanager
