@@ -121,7 +121,11 @@ def prune_logs(site: Site) -> list[Leftover]:
 def old_logs(site: Site) -> list[Leftover]:
     """Logs that are older than the site keeps them, and the oldest of what is more than it keeps."""
     settings, now = site.settings, time.time()
-    logs = [(path.stat(), path) for path in site.home.folder("logs").iterdir() if path.is_file()]
+    logs = list[tuple[os.stat_result, Path]]()
+    for path in site.home.folder("logs").iterdir():
+        with suppress(FileNotFoundError):  # somebody else removed it
+            if path.is_file():
+                logs.append((path.stat(), path))
     logs.sort(key=lambda log: log[0].st_mtime, reverse=True)
     found, kept = list[Leftover](), 0
     for status, path in logs:

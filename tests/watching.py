@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -17,6 +19,19 @@ def found(folder: Path, pattern: str) -> list[Path]:
             return list(folder.glob(pattern))
         except FileNotFoundError:
             continue
+
+
+def goes_meanwhile(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Somebody removes a file once it is known to be one."""
+    look = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        known = look(path)
+        if path.name == name:
+            path.unlink(missing_ok=True)
+        return known
+
+    monkeypatch.setattr(Path, "is_file", is_file)
 
 
 def groups_of(agent: int) -> list[Path]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,17 +71,23 @@ class Downloads:
 
     def list(self) -> tuple[KeptFile, ...]:
         """What is kept, the least recently used first."""
-        found = [
-            KeptFile(f"sha256:{path.name}", path.stat().st_size, path.stat().st_mtime)
-            for path in self._folder.glob("*")
-            if path.is_file() and not path.suffix
-        ]
+        found = list[KeptFile]()
+        for path in self._folder.glob("*"):
+            with suppress(FileNotFoundError):  # somebody else removed it, or moved it to its place
+                if path.is_file() and not path.suffix:
+                    status = path.stat()
+                    found.append(KeptFile(f"sha256:{path.name}", status.st_size, status.st_mtime))
         return tuple(sorted(found, key=lambda kept: kept.used_at))
 
     def changed(self) -> tuple[Path, ...]:
         """Files that are not what their digest says; every byte is read."""
-        places = [self._folder / kept.digest.removeprefix("sha256:") for kept in self.list()]
-        return tuple(place for place in places if digest_file(place) != f"sha256:{place.name}")
+        found = list[Path]()
+        for kept in self.list():
+            place = self._folder / kept.digest.removeprefix("sha256:")
+            with suppress(FileNotFoundError):
+                if digest_file(place) != kept.digest:
+                    found.append(place)
+        return tuple(found)
 
     def trim(self, *, keep: str = "") -> tuple[KeptFile, ...]:
         """Remove what is least recently used until all of it fits; what may be in use stays."""

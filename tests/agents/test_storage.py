@@ -16,6 +16,7 @@ from agents.store.gates import mark_waiting, open_gate
 from agents.store.tables import DatasetState, JobKind
 from api.schemas.records import SiteWork
 from cubes.digests import digest_bytes
+from tests.watching import goes_meanwhile
 
 OLD_S = 7 * 86_400
 
@@ -145,3 +146,8 @@ class TestLogs:
         logs = [_log(site, f"log-{days}", days=days, size=500_000) for days in (3, 2, 1)]
         assert [leftover.path.name for leftover in prune_logs(site)] == ["log-3.log"]
         assert [path.exists() for path in logs] == [False, True, True]
+
+    def test_one_that_goes_meanwhile_is_no_concern(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        goes, old = _log(site, "goes", days=91), _log(site, "old", days=91)
+        goes_meanwhile(monkeypatch, goes.name)
+        assert _removed(prune_logs(site)) == {old.name}

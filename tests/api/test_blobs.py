@@ -1,5 +1,6 @@
 """Blobs at the registry: whole and right or not at all, whoever sends what; and read from anywhere on."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from api.client import Refused, RegistryClient
 from api.core.limits import UPLOADS
+from api.nouns.blobs.store import BlobStore
 from cubes.digests import digest_bytes
 from tests.api.world import Registry
 from tests.cli.federation import listening
@@ -76,6 +78,24 @@ class TestUpload:
     def test_in_pieces_without_a_length(self, registry: Registry) -> None:
         assert _put(registry, (CONTENT[n : n + 1000] for n in range(0, len(CONTENT), 1000))).status_code == 201
         assert _get(registry).content == CONTENT
+
+
+class TestLeftOvers:
+    def test_of_interrupted_uploads_go_and_others_stay(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, incoming, listed = BlobStore(tmp_path), tmp_path / "incoming", Path.iterdir
+        for name in ("ended", "left", "young"):
+            (incoming / name).write_bytes(b"x")
+        os.utime(incoming / "left", (0, 0))
+
+        def iterdir(folder: Path) -> Iterator[Path]:
+            found = sorted(listed(folder))
+            (folder / "ended").unlink()  # another process's upload is whole, and moves to its place
+            return iter(found)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "iterdir", iterdir)
+            store.discard_left_overs()
+        assert [path.name for path in incoming.iterdir()] == ["young"]
 
 
 class TestRefuse:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 from uuid import uuid4
@@ -51,8 +52,9 @@ class BlobStore:
     def discard_left_overs(self) -> None:
         """Remove what interrupted uploads left."""
         for path in self._incoming.iterdir():
-            if time.time() - path.stat().st_mtime > _LEFT_OVER_S:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process's upload came to its end
+                if time.time() - path.stat().st_mtime > _LEFT_OVER_S:
+                    path.unlink()
 
     def _place(self, fresh: Path, digest: Digest) -> None:
         target = self.path(digest)

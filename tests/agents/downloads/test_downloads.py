@@ -14,6 +14,7 @@ from agents.downloads.errors import DownloadFailedError, DownloadRefusedError, D
 from api.schemas.cubes import CubeKind, CubeRef
 from cubes.digests import digest_bytes
 from cubes.packing import pack_folder
+from tests.watching import goes_meanwhile
 
 CONTENT = bytes(range(256)) * 4096
 DIGEST = digest_bytes(CONTENT)
@@ -178,6 +179,25 @@ class TestTrim:
         files.get(f"{server.url}/weights", DIGEST)
         assert files.trim() == ()
         assert [kept.digest for kept in files.list()] == [DIGEST]
+
+    def test_what_goes_meanwhile_is_no_longer_kept(
+        self, downloads: Make, server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = downloads()
+        place = files.get(f"{server.url}/weights", DIGEST)
+        goes_meanwhile(monkeypatch, place.name)
+        assert files.trim() == ()
+        assert files.list() == ()
+
+    def test_what_goes_while_it_is_read_is_not_changed(
+        self, downloads: Make, server: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = downloads()
+        place = files.get(f"{server.url}/weights", DIGEST)
+        kept = files.list()
+        place.unlink()
+        monkeypatch.setattr(files, "list", lambda: kept)
+        assert files.changed() == ()
 
 
 class TestCube:
