@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agents.errors import ConflictError, InvalidInputError, NotFoundError
 from agents.home import write_private
+from agents.locks import locked
 from api.storage.columns import now
 from cubes.case_report import REPORT_VOLUME, Case, CaseReport, read_case_report
 from cubes.contract import Contract, Task, TaskName, Volume
@@ -106,14 +107,15 @@ def mark_case(folder: Path, case: str, *, by: str, note: str) -> Mark:
         NotFoundError: no such case.
         ConflictError: the preparator is at work, or the case waits for nobody.
     """
-    stage, found = read_stage(folder), find_case(report_of(folder), case)
-    if not stage.waits:
-        raise ConflictError("the preparator is at work: cases can be marked once it waits for people")
-    if not found.is_open:
-        raise ConflictError(f"case {case!r} waits for nobody: its status is {found.status_name or found.status!r}")
-    mark = Mark(by=by, at=now(), note=note, run=stage.runs)
-    write_private(folder / _MARKS, _Marks(cases={**marks_of(folder), case: mark}).model_dump_json())
-    return mark
+    with locked(folder / "marks.lock"):  # of two who mark at once, neither's word is lost
+        stage, found = read_stage(folder), find_case(report_of(folder), case)
+        if not stage.waits:
+            raise ConflictError("the preparator is at work: cases can be marked once it waits for people")
+        if not found.is_open:
+            raise ConflictError(f"case {case!r} waits for nobody: its status is {found.status_name or found.status!r}")
+        mark = Mark(by=by, at=now(), note=note, run=stage.runs)
+        write_private(folder / _MARKS, _Marks(cases={**marks_of(folder), case: mark}).model_dump_json())
+        return mark
 
 
 def unmarked(folder: Path) -> list[str]:

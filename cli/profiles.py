@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -115,8 +116,11 @@ def kept_profiles() -> dict[str, Profile]:
 
 
 def keep(name: str, profile: Profile) -> Path:
-    """Keep a profile under a name; only its owner can read the file."""
-    return _write({**kept_profiles(), name: profile})
+    """Keep a profile under a name; what it leaves out stays as it was. Only its owner can read the file."""
+    said = {field: value for field, value in asdict(profile).items() if value is not None}
+    with _alone():
+        profiles = kept_profiles()
+        return _write({**profiles, name: replace(profiles.get(name, Profile()), **said)})
 
 
 def forget(name: str) -> bool:
@@ -125,17 +129,28 @@ def forget(name: str) -> bool:
     Returns:
         Whether there were any.
     """
-    profiles = kept_profiles()
-    found = profiles.get(name)
-    if found is None or not (found.token or found.site_token):
-        return False
-    _write({**profiles, name: replace(found, token=None, site_token=None)})
-    return True
+    with _alone():
+        profiles = kept_profiles()
+        found = profiles.get(name)
+        if found is None or not (found.token or found.site_token):
+            return False
+        _write({**profiles, name: replace(found, token=None, site_token=None)})
+        return True
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time changes profiles: a token that another one keeps meanwhile would be lost."""
+    from agents.locks import locked
+
+    path = profiles_file().with_suffix(".lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(path):
+        yield
 
 
 def _write(profiles: Mapping[str, Profile]) -> Path:
     path = profiles_file()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from agents.errors import HomeError
 from agents.home import read_private, write_private
+from agents.locks import locked
 
 
 class SigningKey:
@@ -35,11 +36,18 @@ def signing_key(path: Path) -> SigningKey:
     try:
         text = read_private(path)
     except FileNotFoundError:
-        key = ed25519.Ed25519PrivateKey.generate()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, base64.b64encode(key.private_bytes_raw()).decode() + "\n")
-        return SigningKey(key)
+        text = _made(path)
     try:
         return SigningKey(ed25519.Ed25519PrivateKey.from_private_bytes(base64.b64decode(text, validate=True)))
     except ValueError:
         raise HomeError(f"{str(path)!r} holds no signing key: remove it, and tell others the new public key") from None
+
+
+def _made(path: Path) -> str:
+    """A new key in a file; of two who make one at once, both get the first's."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock")):
+        if not path.exists():
+            key = ed25519.Ed25519PrivateKey.generate()
+            write_private(path, base64.b64encode(key.private_bytes_raw()).decode() + "\n")
+        return read_private(path)

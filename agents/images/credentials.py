@@ -3,12 +3,15 @@
 import base64
 import binascii
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents.home import write_private
 from agents.images.errors import CredentialsError
+from agents.locks import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +55,24 @@ class RegistryCredentials:
             CredentialsError: the file that is there cannot be read.
         """
         entry = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
-        self._write(self._auths() | {registry: {"auth": entry}})
+        with self._changing() as auths:
+            auths[registry] = {"auth": entry}
 
     def remove(self, registry: str) -> None:
-        self._write({name: entry for name, entry in self._auths().items() if name != registry})
+        with self._changing() as auths:
+            auths.pop(registry, None)
 
     def registries(self) -> tuple[str, ...]:
         return tuple(sorted(self._auths()))
 
-    def _write(self, auths: dict[str, Any]) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """What is kept, for one at a time to change."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._path, json.dumps({"auths": auths}, indent=1) + "\n")
+        with locked(self._path.with_suffix(".lock")):
+            auths = self._auths()
+            yield auths
+            write_private(self._path, json.dumps({"auths": auths}, indent=1) + "\n")
 
     def _auths(self) -> dict[str, Any]:
         try:

@@ -1,7 +1,6 @@
 """`assay login`, `logout`, `whoami`: tokens in a profile, and what they make of you."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,14 +44,13 @@ def login(
     else:
         secret = token or read_secret("Token")
     name = profiles.chosen_name()
-    kept = profiles.kept_profiles().get(name, profiles.Profile())
     if registry is not None:
         who = _person_at_registry(registry, secret)
-        kept = replace(kept, registry_url=registry, token=secret)
+        kept = profiles.Profile(registry_url=registry, token=secret)
     else:
         folder = Path(site or "").resolve()
         who = _person_at_site(folder, secret)
-        kept = replace(kept, site_home=str(folder), site_token=secret)
+        kept = profiles.Profile(site_home=str(folder), site_token=secret)
     path = profiles.keep(name, kept)
     say(f"Signed in as {who['name']} <{who['email']}>. Kept in profile {name!r} ({path}).")
 

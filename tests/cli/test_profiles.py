@@ -7,6 +7,7 @@ import pytest
 from cli import profiles
 from cli.errors import NotSetUpError, NotSignedInError
 from cli.profiles import Profile
+from tests.meanwhile import second_at
 
 FULL = Profile("http://registry", "r-token", "/srv/site", "s-token")
 
@@ -16,13 +17,26 @@ class TestKeep:
         path = profiles.keep("default", FULL)
         assert profiles.current() == FULL
         assert path.stat().st_mode & 0o777 == 0o600
-        assert [entry.name for entry in path.parent.iterdir()] == ["profiles.json"]
+        assert sorted(entry.name for entry in path.parent.iterdir()) == ["profiles.json", "profiles.lock"]
 
     def test_profiles_stand_beside_each_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
         profiles.keep("default", FULL)
         profiles.keep("other", Profile("http://elsewhere", "x"))
         monkeypatch.setenv("ASSAY_PROFILE", "other")
         assert profiles.current().registry() == ("http://elsewhere", "x")
+
+    def test_what_one_leaves_out_stays(self) -> None:
+        profiles.keep("default", FULL)
+        profiles.keep("default", Profile("http://elsewhere", "x"))
+        assert profiles.current() == Profile("http://elsewhere", "x", FULL.site_home, FULL.site_token)
+
+    @pytest.mark.parametrize("name", ["default", "other"])
+    def test_of_two_at_once_both_are_kept(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        second = second_at(monkeypatch, profiles, "_write", lambda: profiles.keep(name, Profile(None, None, "/s", "t")))
+        profiles.keep("default", Profile("http://registry", "r-token"))
+        second.result(60)
+        kept = profiles.kept_profiles()
+        assert (kept["default"].token, kept[name].site_token) == ("r-token", "t")
 
     def test_a_file_that_others_can_read_is_refused(self) -> None:
         profiles.keep("default", FULL).chmod(0o644)

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from agents.images import credentials
 from agents.images.credentials import Login, RegistryCredentials
 from agents.images.documents import Descriptor, ImageLimits
 from agents.images.errors import CredentialsError, ImageRefusedError, ImageTamperedError, ImageUnavailableError
 from agents.images.registry import RegistryAccess, RegistrySource
 from cubes.image_reference import ImageReference, parse_reference
+from tests.meanwhile import second_at
 
 Make = Callable[..., Any]
 
@@ -181,6 +183,13 @@ class TestCredentials:
         assert credentials.get("other.example") is None
         credentials.remove("r.example")
         assert credentials.registries() == ()
+
+    def test_of_two_logins_at_once_both_are_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        logins, login = RegistryCredentials(tmp_path / "registries.json"), Login("reader", "secret")
+        second = second_at(monkeypatch, credentials, "write_private", lambda: logins.set("b.example", login))
+        logins.set("a.example", login)
+        second.result(60)
+        assert logins.registries() == ("a.example", "b.example")
 
     def test_one_that_is_open_is_not_used(self, tmp_path: Path) -> None:
         credentials = RegistryCredentials(tmp_path / "registries.json")
