@@ -2,12 +2,17 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from agents.errors import HomeError
 from agents.home import Home
+
+_LOOKING_S: Final = 0.5
+"""Whoever asks whether a lock is held has it for an instant."""
 
 
 @contextmanager
@@ -22,7 +27,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class FileLock:
-    """A lock that nobody waits for, with the number of the process that holds it in its file.
+    """A lock that nobody waits long for, with the number of the process that holds it in its file.
 
     Args:
         path: the file; it stays.
@@ -40,12 +45,13 @@ class FileLock:
             HomeError: another process holds it; the message says `what` is held and by which process.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            raise HomeError(f"{self._what} (process {holder}): stop it, or leave the work to it") from None
+        until = time.monotonic() + _LOOKING_S
+        while not _is_ours(descriptor):
+            if time.monotonic() >= until:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
+                os.close(descriptor)
+                raise HomeError(f"{self._what} (process {holder}): stop it, or leave the work to it")
+            time.sleep(0.01)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
@@ -64,6 +70,14 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _is_ours(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

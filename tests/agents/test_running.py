@@ -1,13 +1,15 @@
 """Whether an agent runs here: what counts is its lock, not a number that it left."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from agents.errors import ConflictError, NotFoundError
+from agents.errors import ConflictError, HomeError, NotFoundError
 from agents.home import Home
 from agents.locks import only_agent
 from agents.running import agent_process, stop_agent
@@ -63,6 +65,17 @@ class TestLook:
         agent_process(home)
         with only_agent(home):
             assert agent_process(home) == os.getpid()
+
+    def test_nor_does_somebody_who_looks_at_that_very_moment(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        looking = os.open(home.agent_lock, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda _: os.close(looking))
+        with only_agent(home):
+            assert agent_process(home) == os.getpid()
+
+    def test_a_second_agent_is_refused(self, home: Home, agent: subprocess.Popen[str]) -> None:
+        with pytest.raises(HomeError, match=f"runs already \\(process {agent.pid}\\)"), only_agent(home):
+            pass
 
 
 class TestStop:
