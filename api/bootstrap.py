@@ -1,11 +1,11 @@
 """How a registry begins, and how its own flows sign in to it."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -57,7 +57,7 @@ def _folder_of(data: Path) -> Iterator[None]:
     made = _make(data)
     descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        flock(descriptor, LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         create_data_folder(data)
         yield
     except HasPeopleError:

@@ -1,13 +1,10 @@
 """How a registry begins, and how its own flows sign in to it."""
 
+import fcntl
 import secrets
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from fcntl import flock
 from pathlib import Path
-from threading import Event
 
 import pytest
 from pydantic import ValidationError
@@ -24,6 +21,7 @@ from api.schemas.people import OrganizationCreate
 from api.storage.columns import now
 from api.storage.engine import make_engine
 from tests.api.world import URL, Registry
+from tests.meanwhile import second_at
 
 HOST = OrganizationCreate(name="federation", title="Federation")
 
@@ -77,41 +75,20 @@ class TestInitialise:
     def test_of_two_at_the_same_moment_one_makes_it(
         self, fresh: RegistrySettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        paused, others = Event(), list[Future[str]]()
-
-        def lock(descriptor: int, how: int) -> None:
-            paused.set()
-            flock(descriptor, how)
-
-        def slowly(data: Path) -> None:
-            if threading.current_thread() is threading.main_thread():
-                paused.clear()
-                others.append(pool.submit(_make, fresh))
-                others[0].add_done_callback(lambda _: paused.set())
-                assert paused.wait(60)
-            create_data_folder(data)
-
-        monkeypatch.setattr(bootstrap, "flock", lock, raising=False)
-        monkeypatch.setattr(bootstrap, "create_data_folder", slowly)
-        with ThreadPoolExecutor(1) as pool:
-            assert _make(fresh).startswith("assay_")
-            with pytest.raises(HasPeopleError):
-                others[0].result(60)
+        second = second_at(monkeypatch, bootstrap, "create_data_folder", lambda: _make(fresh))
+        assert _make(fresh).startswith("assay_")
+        with pytest.raises(HasPeopleError):
+            second.result(60)
         assert len(fresh.audit_key()) == 32
 
     def test_whoever_is_overtaken_leaves_it_to_the_other(
         self, fresh: RegistrySettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Although the folder is of their making."""
-
-        def lock(descriptor: int, how: int) -> None:
-            if threading.current_thread() is threading.main_thread():
-                pool.submit(_make, fresh).result(60)
-            flock(descriptor, how)
-
-        monkeypatch.setattr(bootstrap, "flock", lock)
-        with ThreadPoolExecutor(1) as pool, pytest.raises(HasPeopleError):
+        second = second_at(monkeypatch, fcntl, "flock", lambda: _make(fresh))
+        with pytest.raises(HasPeopleError):
             _make(fresh, "other@federation.example")
+        assert second.result(60).startswith("assay_")
         assert len(fresh.audit_key()) == 32
 
     @pytest.mark.parametrize(("email", "name"), [("no address", "Root"), ("root@federation.example", "")])

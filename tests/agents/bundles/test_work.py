@@ -1,22 +1,16 @@
 """A bundle comes in whole or may come again, and one at a time."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import pytest
 from sqlmodel import select
 
 from agents.bundles import work as importing
-from agents.bundles.container import BundleManifest
 from agents.bundles.keys import SigningKey, signing_key
 from agents.bundles.receipts import Receipt
 from agents.bundles.results import export_results
 from agents.bundles.work import export_work, import_work
-from agents.locks import locked
 from agents.site import Site
 from agents.store import consents, outbox
 from agents.store.datasets import add_dataset
@@ -27,6 +21,7 @@ from api.schemas.border import Heartbeat, PayloadKind, PreparationProgress
 from api.schemas.records import AuditHead, SiteWork
 from api.storage.columns import now
 from tests.agents.test_border import PROBE
+from tests.meanwhile import second_at
 
 Carry = Callable[..., Path]
 
@@ -41,28 +36,6 @@ def carry(connected: Site, key: SigningKey, tmp_path: Path) -> Carry:
         return tmp_path / f"{sequence}.bundle"
 
     return carry
-
-
-@pytest.fixture
-def meanwhile(lonely: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Future[Any]]]:
-    """Import a bundle beside what goes on, until that has ended or waits for somebody."""
-    paused = Event()
-
-    def lock(path: Path) -> AbstractContextManager[None]:
-        paused.set()
-        return locked(path)
-
-    with ThreadPoolExecutor(1) as pool:
-
-        def start(bundle: Path) -> Future[Any]:
-            paused.clear()
-            ended = pool.submit(import_work, lonely, bundle)
-            ended.add_done_callback(lambda _: paused.set())
-            assert paused.wait(60)
-            return ended
-
-        monkeypatch.setattr(importing, "locked", lock, raising=False)
-        yield start
 
 
 def _enqueue(site: Site) -> OutboxItem:
@@ -89,23 +62,12 @@ class TestImport:
         assert lonely.work().audit_head.sequence == 5
 
     def test_of_two_at_once_the_newer_one_stays(
-        self,
-        lonely: Site,
-        carry: Carry,
-        meanwhile: Callable[[Path], Future[Any]],
-        monkeypatch: pytest.MonkeyPatch,
+        self, lonely: Site, carry: Carry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         older, newer = carry(5), carry(6)
-        refuse, others = importing._refuse_strange, list[Future[Any]]()
-
-        def slowly(site: Site, manifest: BundleManifest, work: SiteWork, name: str) -> None:
-            refuse(site, manifest, work, name)
-            if name == older.name:
-                others.append(meanwhile(newer))
-
-        monkeypatch.setattr(importing, "_refuse_strange", slowly)
+        second = second_at(monkeypatch, importing, "keep_head", lambda: import_work(lonely, newer))
         import_work(lonely, older)
-        others[0].result(60)
+        second.result(60)
         assert lonely.work().audit_head.sequence == 6
         assert lonely.carried.last is not None
         assert lonely.carried.last.audit_sequence == 6
@@ -113,23 +75,13 @@ class TestImport:
 
 class TestReceipts:
     def test_one_that_comes_while_the_agent_tries_to_send(
-        self,
-        lonely: Site,
-        carry: Carry,
-        meanwhile: Callable[[Path], Future[Any]],
-        monkeypatch: pytest.MonkeyPatch,
+        self, lonely: Site, carry: Carry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bundle = carry(5, Receipt(key="heartbeat-1", sha256=_enqueue(lonely).sha256, answer={"id": 3}))
-        others = list[Future[Any]]()
-
-        def send(*_: Any, **__: Any) -> Any:
-            others.append(meanwhile(bundle))
-            raise Unreachable("http://127.0.0.1:9", "timed out")
-
-        monkeypatch.setattr(lonely.border._client, "send", send)
+        second = second_at(monkeypatch, lonely.border._client, "send", lambda: import_work(lonely, bundle))
         with pytest.raises(Unreachable):
             lonely.border.flush()
-        others[0].result(60)
+        second.result(60)
         assert _states(lonely) == [OutboxState.SENT]
 
     def test_consent_that_was_taken_back_after_it_left(self, lonely: Site, carry: Carry, tmp_path: Path) -> None:
