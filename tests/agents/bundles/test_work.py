@@ -65,7 +65,7 @@ class TestImport:
         self, lonely: Site, carry: Carry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         older, newer = carry(5), carry(6)
-        second = second_at(monkeypatch, importing, "keep_head", lambda: import_work(lonely, newer))
+        second = second_at(monkeypatch, lonely.store, "write", lambda: import_work(lonely, newer))
         import_work(lonely, older)
         second.result(60)
         assert lonely.work().audit_head.sequence == 6
