@@ -7,10 +7,11 @@ import pytest
 from sqlmodel import select
 
 from agents.bundles import work as importing
+from agents.bundles.container import BundleManifest, Part, write_bundle
 from agents.bundles.keys import SigningKey, signing_key
 from agents.bundles.receipts import Receipt
 from agents.bundles.results import export_results
-from agents.bundles.work import export_work, import_work
+from agents.bundles.work import import_work
 from agents.site import Site
 from agents.store import consents, outbox
 from agents.store.datasets import add_dataset
@@ -20,6 +21,7 @@ from api.client import Unreachable
 from api.schemas.border import Heartbeat, PayloadKind, PreparationProgress
 from api.schemas.records import AuditHead, SiteWork
 from api.storage.columns import now
+from cubes.digests import digest_bytes
 from tests.agents.test_border import PROBE
 from tests.meanwhile import second_at
 
@@ -27,13 +29,24 @@ Carry = Callable[..., Path]
 
 
 @pytest.fixture
-def carry(connected: Site, key: SigningKey, tmp_path: Path) -> Carry:
-    """A bundle of no benchmarks, newer than those before."""
+def carry(key: SigningKey, tmp_path: Path) -> Carry:
+    """A bundle of one blob, newer than those before."""
 
     def carry(sequence: int, *receipts: Receipt) -> Path:
         work = SiteWork(site_id=1, benchmarks=[], audit_head=AuditHead(sequence=sequence, head=f"{sequence:02}"))
-        export_work(connected, work, tmp_path / f"{sequence}.bundle", key, receipts)
-        return tmp_path / f"{sequence}.bundle"
+        manifest = BundleManifest(
+            kind="work",
+            site="north",
+            written_at=now(),
+            content={
+                "work": work.model_dump(mode="json"),
+                "receipts": [receipt.model_dump(mode="json") for receipt in receipts],
+            },
+            parts=(Part(role="cube", digest=digest_bytes(b"x"), size=1),),
+        )
+        bundle = tmp_path / f"{sequence}.bundle"
+        write_bundle(bundle, manifest, lambda _: iter([b"x"]), key)
+        return bundle
 
     return carry
 
@@ -65,7 +78,7 @@ class TestImport:
         self, lonely: Site, carry: Carry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         older, newer = carry(5), carry(6)
-        second = second_at(monkeypatch, lonely.store, "write", lambda: import_work(lonely, newer))
+        second = second_at(monkeypatch, importing, "_place", lambda: import_work(lonely, newer))
         import_work(lonely, older)
         second.result(60)
         assert lonely.work().audit_head.sequence == 6
