@@ -1,5 +1,6 @@
 """What kustomize makes of a folder, parsed."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -52,3 +53,27 @@ def build(folder: Path) -> Manifests:
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr.lower(), done.stderr
     return Manifests(folder.name, tuple(yaml.safe_load_all(done.stdout)))
+
+
+def built_with(
+    folder: Path, *components: str, overlay: str = "site/overlays/embedded", **written_besides: Any
+) -> Manifests:
+    """An overlay with components, and what else a kustomization says.
+
+    Args:
+        folder: to be made, where it is written.
+        components: their names, of the overlay's own kind.
+        overlay: of `k8s/`.
+        written_besides: as in kustomization.yaml.
+    """
+    folder.mkdir()
+    own, here = K8S / Path(overlay).parts[0] / "components", folder.resolve()
+    written = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(K8S / overlay, here)],
+        "components": [os.path.relpath(own / each, here) for each in components],
+        **written_besides,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    return build(folder)

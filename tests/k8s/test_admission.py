@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from agents.runtimes.kubernetes.template import TEMPLATE
-from tests.clusters import Namespace, kubectl, namespace
-from tests.k8s.manifests import COMPONENTS, OVERLAYS, build
+from tests.clusters import Namespace, kubectl, namespace, wait_for
+from tests.k8s.manifests import COMPONENTS, K8S, OVERLAYS, build
 from tests.k8s.places import fill_in
 
 pytestmark = pytest.mark.kubernetes
@@ -36,7 +36,7 @@ class TestDryRun:
         self, empty: Namespace, overlay: Path, tmp_path: Path
     ) -> None:
         own = [each for each in COMPONENTS if each.parts[0] == overlay.parts[0] and each.name not in _ONCE]
-        have = {"gpu": {"several-nodes"}}.get(overlay.name, set())
+        have = {"gpu": {"several-nodes"}, "postgresql": {"postgresql"}}.get(overlay.name, set())
         components = [str(each) for each in own if each.name not in have]
         image = "registry.example.org/prefect@sha256:" + "0" * 64
         folder = fill_in(tmp_path / "overlay", str(overlay), empty, components=components, worker_image=image)
@@ -59,6 +59,29 @@ class TestDryRun:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
         said = empty.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod), check=False)
         assert 'violates PodSecurity "restricted' in said
+
+
+class TestBesides:
+    """What is applied by hand, beside an overlay."""
+
+    def test_the_pod_that_brings_data_is_admitted(self, empty: Namespace) -> None:
+        text = (K8S / "site/bring-data.yaml").read_text(encoding="utf-8").replace("assay-site", empty.name)
+        said = empty.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+        assert "pod/bring-data created" in said
+
+    def test_a_quota_on_cpu_takes_the_agent_with_the_limits_that_are_written_beside_it(self, tmp_path: Path) -> None:
+        quota, example = (K8S / "site/overlays/gpu/quota.yaml").read_text(encoding="utf-8").split("# ---\n")
+        counted = yaml.safe_load(quota) | {"spec": {"hard": {"limits.cpu": "16"}}}
+        limits = "\n".join(line.removeprefix("# ") for line in example.splitlines())
+        with namespace("quota") as own:
+            [template] = build(fill_in(tmp_path / "overlay", "site/overlays/embedded", own)).pods()
+            spec = {key: value for key, value in template["spec"].items() if key != "serviceAccountName"}
+            pod = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec})
+            own.kubectl("create", "-f", "-", stdin=json.dumps(counted))
+            offer = ("create", "--dry-run=server", "-f", "-")
+            wait_for(lambda: "limits.cpu" in own.kubectl(*offer, stdin=pod, check=False), "the quota's refusal")
+            own.kubectl("create", "-f", "-", stdin=limits)
+            wait_for(lambda: "pod/one created" in own.kubectl(*offer, stdin=pod, check=False), "the pod to be taken")
 
 
 class TestSteps:

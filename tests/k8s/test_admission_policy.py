@@ -1,4 +1,4 @@
-"""With the component `admission` the API server takes from the agent's account steps as reviewed, and no other Job."""
+"""With `k8s/cluster/admission` the API server takes from a site's accounts steps as reviewed, and no other Job."""
 
 import copy
 import json
@@ -15,11 +15,12 @@ from agents.runtimes.kubernetes.settings import KubernetesSettings, VolumeMappin
 from agents.runtimes.kubernetes.template import TEMPLATE
 from flows.pools import pod_template
 from tests.clusters import Namespace, kubectl, namespace, wait_for
-from tests.k8s.manifests import Json, build
+from tests.k8s.manifests import K8S, Json, build
 from tests.k8s.places import fill_in, replace
 
 pytestmark = pytest.mark.kubernetes
 
+POLICIES = K8S / "cluster/admission"
 VOLUME = VolumeMapping(path=Path("/var/lib/assay"), claim="assay-site")
 IMAGE = "registry.example.org/model@sha256:" + "1" * 64
 Change = Callable[[dict[str, Any]], object]
@@ -28,17 +29,15 @@ Offer = Callable[[dict[str, Any]], str]
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """A site with the policy; the policy is the cluster's, and goes with the tests."""
+    """A site in a cluster with the policies, which go with the tests."""
     with namespace("guarded") as own:
         folder = tmp_path_factory.mktemp("overlay") / "site"
         nobody = {"Deployment": [replace("/spec/replicas", 0)]}
-        components = ["site/components/admission", "site/components/flow-pods"]
-        fill_in(folder, "site/overlays/embedded", own, patches=nobody, components=components)
-        manifests = build(folder).objects
-        policies = [_renamed(each, own.name) for each in manifests if each["kind"].startswith("ValidatingAdmission")]
-        others = [each for each in manifests if not each["kind"].startswith("ValidatingAdmission")]
+        flows = ["site/components/flow-pods"]
+        fill_in(folder, "site/overlays/embedded", own, patches=nobody, components=flows)
+        policies = [_renamed(each, own.name) for each in build(POLICIES).objects]
         try:
-            own.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(others))
+            own.kubectl("apply", "-k", str(folder))
             kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(policies))
             yield own
         finally:
@@ -169,6 +168,26 @@ class TestPolicy:
 
     def test_a_step_is_taken(self, offer: Offer) -> None:
         assert "job.batch/offered created" in offer(a_step())
+
+    def test_a_step_on_the_agents_own_node_is_taken(self, offer: Offer) -> None:
+        here = {"key": "metadata.name", "operator": "In", "values": ["the-agents-node"]}
+        terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [here]}]}}
+        job = a_step()
+        pod_of(job)["affinity"] = {"nodeAffinity": terms}
+        assert "job.batch/offered created" in offer(job)
+
+    def test_an_account_of_another_name_is_held_to_it_as_well(
+        self, guarded: Namespace, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        # As after a `namePrefix`: the policies know the accounts of the namespace, not their names.
+        guarded.kubectl("create", "serviceaccount", "north-assay-agent")
+        role = ("--role=assay-agent", f"--serviceaccount={guarded.name}:north-assay-agent")
+        guarded.kubectl("create", "rolebinding", "north", *role)
+        offer = offering(guarded, "north-assay-agent", tmp_path_factory.mktemp("north"))
+        job = a_step()
+        job["spec"].pop("activeDeadlineSeconds")
+        said = wait_for(lambda: "denied request" in (answer := offer(job)) and answer, "a refusal")
+        assert "a step has a deadline" in said
 
     def test_the_probes_control_is_taken(self, offer: Offer) -> None:
         job = a_step()

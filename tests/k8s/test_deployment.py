@@ -90,3 +90,8 @@ class TestRegistry:
         registry.deployed.lose_pod()
         [only] = registry.ask("user", "list")
         assert only["platform_administrator"]
+
+    def test_is_ready_when_its_pages_are(self, registry: DeployedRegistry) -> None:
+        registry.deployed.lose_pod()
+        ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8421/api/ready', timeout=5).status)"
+        assert registry.deployed.run("python3", "-c", ask).strip() == "200"

@@ -1,8 +1,8 @@
 """Every overlay builds, and what it makes is what a hospital's platform team asks for."""
 
 import functools
-import os
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agents.home import SiteSettings
-from tests.k8s.manifests import COMPONENTS, K8S, OVERLAYS, Json, Manifests, build
+from tests.k8s.manifests import K8S, OVERLAYS, Json, Manifests, build, built_with
 
 HARDENED = {
     "runAsNonRoot": True,
@@ -23,6 +23,10 @@ HARDENED = {
 }
 WORKER = "assay-flow-worker"
 NOBODYS = re.compile(r"192\.0\.2\.\d+/32")
+NODE_DNS = "169.254.20.10/32"
+IN_THE_CLUSTER = {"10.96.0.1/32", NODE_DNS}
+ASKING = {"agent-asks-dns", "registry-reaches-postgresql"}
+WRITTEN_OUT = {"ASSAY_REGISTRY_TRUSTED_PROXIES"}
 RIGHTS = {
     ("batch", "jobs", ""): {"create", "get", "list", "delete"},
     ("", "pods", ""): {"list", "watch"},
@@ -52,20 +56,6 @@ def rights_of(role: Json) -> dict[tuple[str, str, str], set[str]]:
                 for name in rule.get("resourceNames", [""]):
                     found.setdefault((group, resource, name), set()).update(rule["verbs"])
     return found
-
-
-def built_with(folder: Path, *components: str, **written_besides: Any) -> Manifests:
-    """The usual site with components, and what else a kustomization says."""
-    folder.mkdir()
-    written = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(K8S / "site/overlays/embedded", folder.resolve())],
-        "components": [os.path.relpath(K8S / "site/components" / each, folder.resolve()) for each in components],
-        **written_besides,
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
-    return build(folder)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +148,23 @@ class TestPods:
     def test_secrets_come_by_reference(self, overlay: Manifests) -> None:
         for container in overlay.containers():
             for variable in container.get("env", ()):
-                assert "value" not in variable, variable["name"]
+                assert variable["name"] in WRITTEN_OUT or "value" not in variable, variable["name"]
+
+
+class TestBringData:
+    """The pod with which raw data come into their claim."""
+
+    def test_it_is_hardened_and_writes_as_the_agent_reads(self) -> None:
+        pod = yaml.safe_load((K8S / "site/bring-data.yaml").read_text(encoding="utf-8"))["spec"]
+        site = _built(K8S / "site/overlays/embedded")
+        [agent] = [each["spec"] for each in site.pods()]
+        [container], [volume] = pod["containers"], pod["volumes"]
+        assert container["securityContext"] == HARDENED
+        assert pod["securityContext"] == agent["securityContext"]
+        assert pod["automountServiceAccountToken"] is False
+        assert volume["persistentVolumeClaim"] == {"claimName": "assay-data"}
+        assert site.one("PersistentVolumeClaim", "assay-data")
+        assert container["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
 
 
 class TestRights:
@@ -196,6 +202,16 @@ class TestNetwork:
             if "ingress" in policy["spec"] or "egress" in policy["spec"]:
                 assert not _selects_steps(policy["spec"]["podSelector"]), policy["metadata"]["name"]
 
+    def test_a_cluster_with_several_api_servers_takes_the_line_that_is_there(self, tmp_path: Path) -> None:
+        overlay = tmp_path / "site/overlays/own"
+        shutil.copytree(K8S / "site/base", tmp_path / "site/base")
+        shutil.copytree(K8S / "site/overlays/embedded", overlay)
+        written = overlay / "kustomization.yaml"
+        text = written.read_text(encoding="utf-8")
+        written.write_text(text.replace("# - {op: add", "- {op: add"), encoding="utf-8")
+        [rule] = build(overlay).one("NetworkPolicy", "agent-reaches-the-cluster")["spec"]["egress"]
+        assert [each["ipBlock"]["cidr"] for each in rule["to"]] == ["10.96.0.1/32", "192.0.2.2/32", "192.0.2.6/32"]
+
     def test_the_control_of_the_probe_reaches_the_cluster_and_nothing_else(self, site: Manifests) -> None:
         selecting = [
             policy["metadata"]["name"]
@@ -209,7 +225,15 @@ class TestNetwork:
             for rule in policy["spec"].get("egress", ()):
                 for target in rule["to"]:
                     block = target.get("ipBlock")
-                    assert block is None or NOBODYS.fullmatch(block["cidr"]) or block["cidr"] == "10.96.0.1/32"
+                    assert block is None or NOBODYS.fullmatch(block["cidr"]) or block["cidr"] in IN_THE_CLUSTER
+
+    def test_names_are_asked_of_the_cluster_or_of_its_node(self, overlay: Manifests) -> None:
+        for policy in overlay.of("NetworkPolicy"):
+            if policy["metadata"]["name"] in ASKING:
+                rules = {rule["ports"][-1]["port"]: rule["to"] for rule in policy["spec"]["egress"]}
+                dns, node = rules[53]
+                assert dns["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
+                assert node == {"ipBlock": {"cidr": NODE_DNS}}
 
     def test_every_opening_names_whom_and_which_port(self, overlay: Manifests) -> None:
         for policy in overlay.of("NetworkPolicy"):
@@ -262,7 +286,7 @@ class TestSettings:
         }.items():
             manifests = _built(K8S / folder / "overlays" / "postgresql")
             [pod] = manifests.pods()
-            named = {item["name"]: item["valueFrom"] for item in pod["spec"]["containers"][0]["env"]}
+            named = {item["name"]: item.get("valueFrom", {}) for item in pod["spec"]["containers"][0]["env"]}
             secrets = {name: source["secretKeyRef"] for name, source in named.items() if "secretKeyRef" in source}
             assert set(secrets) == variables
             assert all(source["name"] == "assay-postgresql" for source in secrets.values())
@@ -270,6 +294,28 @@ class TestSettings:
     def test_no_overlay_takes_away_what_the_base_says(self, site: Manifests) -> None:
         [pod] = site.pods()
         assert "ASSAY_NODE" in {item["name"] for item in pod["spec"]["containers"][0]["env"]}
+
+    @pytest.mark.parametrize("name", ["embedded", "gpu"])
+    def test_the_lines_for_a_site_behind_an_ingress_are_right(self, name: str) -> None:
+        text = (K8S / "site/overlays" / name / "site.toml").read_text(encoding="utf-8")
+        for line in ("[sign_in]", "trusted_proxies ="):
+            assert text.count(f"# {line}") == 1
+            text = text.replace(f"# {line}", line)
+        assert SiteSettings.model_validate(tomllib.loads(text)).sign_in.trusted_proxies == "10.244.0.0/16"
+
+    def test_steps_go_to_other_nodes_where_claims_do(self, site: Manifests) -> None:
+        settings = settings_of(site).kubernetes
+        modes = {mode for claim in site.of("PersistentVolumeClaim") for mode in claim["spec"]["accessModes"]}
+        assert settings is not None
+        assert settings.several_nodes is (modes == {"ReadWriteMany"})
+
+    def test_a_new_agent_comes_up_where_steps_hold_its_volume(self, site: Manifests) -> None:
+        [pod] = site.pods()
+        [wish] = pod["spec"]["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        selected = wish["podAffinityTerm"]["labelSelector"]["matchLabels"].items()
+        step = yaml.safe_load((K8S / "site/base/step-job.yaml").read_text(encoding="utf-8"))
+        assert selected <= step["spec"]["template"]["metadata"]["labels"].items()
+        assert (wish["weight"], wish["podAffinityTerm"]["topologyKey"]) == (100, "kubernetes.io/hostname")
 
     def test_gpus_are_limited_by_the_hospital(self) -> None:
         gpu = _built(K8S / "site/overlays/gpu")
@@ -320,39 +366,14 @@ class TestFlowPods:
         cluster = {"agent-asks-dns", "agent-reaches-the-cluster", "flows-reach-the-agent"}
         assert opened == {"flow": {*cluster, "agent-reaches-the-registry"}, "flow-worker": cluster}
 
+    def test_the_pages_port_is_written_as_a_number_on_the_way_out(self, flows: Manifests) -> None:
+        [rule] = flows.one("NetworkPolicy", "flows-reach-the-agent")["spec"]["egress"]
+        assert rule["ports"] == [{"protocol": "TCP", "port": settings_of(flows).prefect_port}]
+
     def test_nothing_is_opened_to_a_step(self, flows: Manifests) -> None:
         for policy in flows.of("NetworkPolicy"):
             if "ingress" in policy["spec"] or "egress" in policy["spec"]:
                 assert not _selects_steps(policy["spec"]["podSelector"]), policy["metadata"]["name"]
-
-
-class TestComponents:
-    def test_there_are_those_that_are_promised(self) -> None:
-        text = (K8S / "README.md").read_text(encoding="utf-8")
-        for component in COMPONENTS:
-            assert f"`{component}`" in text or component.parts[0] == "registry", component
-
-    def test_the_readmes_patches_do_what_it_says(self, tmp_path: Path) -> None:
-        text = (K8S / "README.md").read_text(encoding="utf-8")
-        [block] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-        made = built_with(tmp_path / "own", "flow-pods", **yaml.safe_load(block))
-        assert {each["spec"]["storageClassName"] for each in made.of("PersistentVolumeClaim")} == {"ssd"}
-        assert {pod["spec"]["priorityClassName"] for pod in made.pods()} == {"clinical-research"}
-
-    def test_a_proxy_and_authorities_are_the_agents(self, tmp_path: Path) -> None:
-        both = built_with(tmp_path / "both", "outbound-proxy", "own-authorities")
-        pod = both.one("Deployment", "assay-agent")["spec"]["template"]["spec"]
-        agent = pod["containers"][0]
-        assert agent["envFrom"] == [{"configMapRef": {"name": "assay-outbound"}}]
-        assert both.one("ConfigMap", "assay-outbound")["data"]["HTTPS_PROXY"].startswith("http://")
-        env = {item["name"]: item for item in agent["env"]}
-        mount = next(each for each in agent["volumeMounts"] if each["name"] == "authorities")
-        assert env["SSL_CERT_FILE"]["value"].startswith(mount["mountPath"])
-        assert "ASSAY_NODE" in env
-
-    def test_a_secret_for_pulling_is_every_deployments(self, tmp_path: Path) -> None:
-        for pod in built_with(tmp_path / "pull", "flow-pods", "pull-secret").pods():
-            assert pod["spec"]["imagePullSecrets"] == [{"name": "assay-pull"}]
 
 
 class TestDisruption:
