@@ -23,7 +23,7 @@ _RUNS = re.compile(r"the (?:registry|agent) runs.*?(?:\surl=(\S+))?$", re.MULTIL
 
 def _commands(text: str) -> list[str]:
     """Each `assay ...` of a text: in a line of its own, run inside a pod, or among words."""
-    alone = re.findall(r"^(?:kubectl .* -- )?(assay [^#`\n]+)", text, re.MULTILINE)
+    alone = re.findall(r"^(?:kubectl .* -- )?(assay [^#`|>\n]+)", text, re.MULTILINE)
     return [found.strip() for found in [*alone, *re.findall(r"`(assay [^`\n]+)`", text)]]
 
 
