@@ -75,7 +75,11 @@ def _create(connection: psycopg.Connection, server_url: str, name: str) -> None:
         if not _exists(connection, template):
             _migrate(connection, server_url, template)
         if not _exists(connection, name):  # somebody else may have been faster
-            connection.execute(_statement("CREATE DATABASE {} TEMPLATE {}", name, template))
+            try:
+                connection.execute(_statement("CREATE DATABASE {} TEMPLATE {}", name, template))
+            except psycopg.errors.InsufficientPrivilege:
+                # Another user's template is theirs to copy. An empty one does: the server migrates it when it starts.
+                connection.execute(_statement("CREATE DATABASE {}", name))
     finally:
         connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx2
+import psycopg
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from flows.server.databases import DatabaseError, ensure_prefect_database
 from flows.server.postgres import EmbeddedPostgres
+from flows.server.separate import SeparateServer, ServerOrder
 from tests.certificates import self_signed
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -67,6 +70,21 @@ def door(cluster: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     door = Door(certificate, f"{folder}/.s.PGSQL.5432")
     yield door
     door.close()
+
+
+def test_a_user_who_may_not_copy_another_one_s_gets_one_of_their_own(
+    cluster: EmbeddedPostgres, short_folder: Path
+) -> None:
+    """Two sites with a user each on one PostgreSQL: the server of the second migrates its database by itself."""
+    ensure_prefect_database(cluster.url("postgres"), "prefect_of_the_first")
+    with psycopg.connect(cluster.url("postgres").replace("+asyncpg", ""), autocommit=True) as root:
+        root.execute("CREATE ROLE second LOGIN CREATEDB")
+    url = make_url(cluster.url("postgres")).set(username="second").render_as_string()
+    made = make_url(ensure_prefect_database(url, "prefect_of_the_second"))
+    assert (made.username, made.database) == ("second", "prefect_of_the_second")
+    order = ServerOrder(database_url=made.render_as_string(), home=short_folder / "second")
+    with SeparateServer(order) as server:
+        assert httpx2.post(f"{server.url}/flows/count", json={}, trust_env=False, timeout=60).json() == 0
 
 
 def _url(cluster: EmbeddedPostgres, door: Door, words: str) -> str:
