@@ -94,6 +94,9 @@ def _parts(value: Any, title: str) -> Iterator[Section]:
 def _table(title: str, rows: Sequence[Mapping[str, Any]], key: str) -> Iterator[Section]:
     """Rows that differ as a table, and what they share above it; digests below."""
     names = list(dict.fromkeys(name for row in rows for name in row))
+    if not names:
+        yield Facts(title, {"": f"{len(rows)}, with nothing in it"})
+        return
     alone = len(rows) == 1
     shared = [n for n in names if alone or (n != key and len({_words(row.get(n)) for row in rows}) == 1)]
     if shared:

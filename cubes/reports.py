@@ -87,11 +87,13 @@ def _number(schema: MetricSchema, value: Any) -> float:
 def _refuse_texts(value: Any, where: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str) or len(key) > MAX_STRING:
-                raise ReportError(f"statistics at {where or 'the top'}: keys are short texts")
+            if not isinstance(key, str) or len(key) > MAX_STRING or not key.isprintable():
+                raise ReportError(f"statistics at {where or 'the top'}: keys are short texts that everybody can see")
             _refuse_texts(item, f"{where}.{key}".lstrip("."))
     elif isinstance(value, list):
         for item in value:
             _refuse_texts(item, where)
     elif isinstance(value, str) and len(value) > MAX_STRING:
         raise ReportError(f"statistics at {where!r}: a text longer than {MAX_STRING} characters is not a statistic")
+    elif isinstance(value, str) and not value.isprintable():
+        raise ReportError(f"statistics at {where!r}: a text has letters that nobody sees: people approve what they see")

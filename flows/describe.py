@@ -94,7 +94,15 @@ def _table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> list[str]:
 
 def plain(value: Any) -> str:
     """A value that shows as it is: names and statistics come from strangers, and must not become links, images or rows."""
-    return _MARKDOWN.sub(r"\\\g<0>", str(value)).replace("<", "&lt;").replace("\n", " ")
+    seen = "".join(_visible(letter) for letter in str(value))
+    return _MARKDOWN.sub(r"\\\g<0>", seen).replace("<", "&lt;")
+
+
+def _visible(letter: str) -> str:
+    """A letter, or its number where nobody would see it, or it would end the row."""
+    if letter.isspace():
+        return " "
+    return letter if letter.isprintable() else f"{{U+{ord(letter):04X}}}"
 
 
 def _vulnerabilities(cube: Mapping[str, Any]) -> str:
@@ -108,15 +116,19 @@ def _vulnerabilities(cube: Mapping[str, Any]) -> str:
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return [row for key, item in value.items() for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         return [(prefix, ", ".join(_number(item) for item in value))]
     return [(prefix, _number(value))]
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A number, with a mark where it has more digits than are read with profit."""
+    if not isinstance(value, float):
+        return str(value)
+    written = f"{value:.6g}"
+    return written if float(written) == value else f"{written}…"
 
 
 def _whole(lines: list[str]) -> str:

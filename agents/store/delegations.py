@@ -85,6 +85,7 @@ def _to(session: Session, person: Person, at: datetime | None = None) -> list[De
     query = select(Delegation).where(
         Delegation.to_person == person.id,
         col(Delegation.revoked_at).is_(None),
+        col(Delegation.created_at) <= (at or now()),  # a later one makes nothing good again
         col(Delegation.until) > (at or now()),
     )
     return list(session.exec(query.order_by(col(Delegation.id))))

@@ -84,6 +84,9 @@ class TestSections:
         assert isinstance(digests, Facts)
         assert digests.values == {"1 model digest": _sha("model-1"), "2 model digest": _sha("model-2")}
 
+    def test_a_row_with_nothing_in_it_is_said(self) -> None:
+        assert list(sections({"Jane Doe": [{}]})) == [Facts("Jane Doe", {"": "1, with nothing in it"})]
+
     def test_a_row_of_its_own_is_names_and_values(self) -> None:
         (facts,) = sections({"items": [_item(1)]})
         assert isinstance(facts, Facts)

@@ -92,6 +92,12 @@ class TestStatistics:
         with pytest.raises(ReportError):
             read_statistics(report)
 
+    @pytest.mark.parametrize("text", ['"cases\\U000e004a": 1', 'note: "37\\u202e%"', '"a\\r\\rb": {}', 'a: ["\\x00"]'])
+    def test_what_nobody_sees_is_refused(self, report: Path, text: str) -> None:
+        report.write_text(text)
+        with pytest.raises(ReportError, match="see"):
+            read_statistics(report)
+
 
 _texts = st.text(max_size=9).filter(lambda text: "float:" not in text)
 _plain = st.recursive(

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from flows.describe import describe_cases, describe_evaluation
+import pytest
+
+from flows.describe import describe_cases, describe_evaluation, describe_registration
 
 AT = "2026-11-03T08:00:00Z"
 CUBE: dict[str, Any] = {"pack_digest": "sha256:" + "a" * 64}
@@ -30,6 +32,39 @@ class TestEvaluation:
     def test_a_report_that_found_nothing_is_not_taken_for_none(self) -> None:
         report = {"kind": "vulnerabilities", "counts": {"high": 0}, "dated": None, "attached_at": AT}
         assert "| none found; undated, attached 2026-11-03 |" in _evaluation({**CUBE, "attachments": [report]})
+
+
+class TestRegistration:
+    def _described(self, statistics: dict[str, Any]) -> str:
+        roots = dict.fromkeys(("dataset", "data", "labels", "metadata"), "sha256:0")
+        dataset = {"name": "d1", "title": "D", "cases": 40}
+        return describe_registration(
+            {
+                "benchmark": {"id": 1, "name": "b", "title": "B"},
+                "dataset": dataset,
+                "preparator": {"name": "p", **CUBE},
+                "roots": roots,
+                "sanity_check": "passed",
+                "statistics": statistics,
+            }
+        )
+
+    @pytest.mark.parametrize("nothing", [{}, []])
+    def test_a_name_with_nothing_behind_it_is_shown(self, nothing: object) -> None:
+        assert "Jane Doe" in self._described({"Jane Doe": nothing})
+
+    def test_letters_that_nobody_sees_are_shown_by_number(self) -> None:
+        assert r"cases{U+E004A}" in self._described({"cases\U000e004a": 40})
+
+    def test_nothing_ends_the_row(self) -> None:
+        ends = self._described({"a\r\rReviewed and cleared.\n\nb": 1}).splitlines()
+        assert "| a  Reviewed and cleared.  b | 1 |" in ends
+
+    def test_digits_that_are_left_out_are_marked(self) -> None:
+        described = self._described({"mean": 0.93120012345, "sd": 0.5, "q10": 12.3456})
+        assert "| mean | 0.9312…" in described
+        assert "| sd | 0.5 |" in described
+        assert "| q10 | 12.3456 |" in described
 
 
 class TestCases:

@@ -102,7 +102,11 @@ def _column(path: Path, column: str) -> dict[str, str]:
         reader = csv.DictReader(file)
         if not {"case_id", column} <= set(reader.fieldnames or []):
             raise SystemExit(f"error: {path.name} must have the columns case_id and {column}")
-        return {row["case_id"]: row[column] for row in reader}
+        rows = [(row["case_id"], row[column]) for row in reader]
+    found = dict(rows)
+    if len(found) < len(rows):
+        raise SystemExit(f"error: {path.name} has {len(rows) - len(found)} case(s) more than once")
+    return found
 
 
 def _yaml(value: float) -> str:

@@ -151,6 +151,17 @@ class TestDelegation:
             session.flush()
             assert book.valid_decision(session, gate.id) is None
 
+    def test_nor_when_it_is_given_again(self, store: Store, owner: Person, person: Make) -> None:
+        helper = person(Role.OPERATOR)
+        with store.write() as session:
+            gate = _open(session)
+            delegate(session, owner, helper, until=now() + SOON)
+            _decide(session, gate, helper)
+            end_delegations(session, owner)
+            session.flush()
+            delegate(session, owner, helper, until=now() + SOON)
+            assert book.valid_decision(session, gate.id) is None
+
     def test_whoever_gave_it_is_gone(self, store: Store, owner: Person, person: Make) -> None:
         helper = person(Role.VIEWER)
         with store.write() as session:
