@@ -170,13 +170,15 @@ class Campaign:
 
     # Datasets and associations
 
-    def registration(self, name: str = "cases", **changes: Any) -> DatasetRegistration:
+    def registration(self, name: str = "cases", site: str = "north", **changes: Any) -> DatasetRegistration:
+        """What a site sends of a dataset: no two names and no two sites have the same data."""
         values: dict[str, Any] = {
             "name": name,
             "title": "Cases",
             "benchmark_id": self.benchmark_id,
             "preparator_digest": self.cube("preparator").pack_digest,
-            **{part: digest_bytes(f"{name} {part}".encode()) for part in ("root", "data_root", "labels_root")},
+            "root": digest_bytes(f"{site} {name}".encode()),
+            **{part: digest_bytes(f"{site} {name} {part}".encode()) for part in ("data_root", "labels_root")},
             "metadata_root": None,
             "cases": 100,
             "statistics": {"cases": 100, "malignant": 37},
@@ -185,8 +187,7 @@ class Campaign:
         return DatasetRegistration.model_validate({**values, **changes})
 
     def register(self, site: str, name: str = "cases", **changes: Any) -> int:
-        changes = {"root": digest_bytes(f"{site} {name}".encode()), **changes}
-        number = self.send(site, PayloadKind.DATASET, self.registration(name, **changes))
+        number = self.send(site, PayloadKind.DATASET, self.registration(name, site, **changes))
         self.registry.ids[f"dataset:{site}"] = number
         return number
 

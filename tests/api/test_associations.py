@@ -221,6 +221,22 @@ class TestAdmission:
         with refused(409, "with the same contents is in 'fna' already"):
             campaign.ask_for_dataset("north")
 
+    def test_the_same_patients_do_not_count_twice_under_other_metadata(self, campaign: Campaign) -> None:
+        campaign.admit(campaign.ask_for_dataset("north"))
+        data = campaign.registration("cases", "north").data_root
+        campaign.register("north", "again", data_root=data, metadata_root=digest_bytes(b"made on Tuesday"))
+        with refused(409, r"\('cases'\) with the same data is in 'fna' already. Withdraw it first"):
+            campaign.ask_for_dataset("north")
+
+    def test_nor_at_another_site_when_it_is_concluded(self, campaign: Campaign) -> None:
+        data = campaign.registration("cases", "north").data_root
+        campaign.register("south", "copied", data_root=data)
+        first, second = campaign.ask_for_dataset("north"), campaign.ask_for_dataset("south")
+        campaign.decide(campaign.gate_of(second), "benchmark_owner")
+        campaign.admit(first)
+        with refused(409, "with the same data is in 'fna' already"):
+            campaign.conclude(campaign.gate_of(second))
+
     def test_a_new_version_takes_the_place_of_the_old_one(self, campaign: Campaign) -> None:
         old = campaign.admit(campaign.ask_for_dataset("north"))
         campaign.register("north", "cases", root=digest_bytes(b"corrected"))

@@ -100,10 +100,18 @@ def _is_not_in_already(session: Session, benchmark: Benchmark, dataset: Dataset)
         col(Dataset.id) != dataset.id,
     )
     for other in session.exec(approved):
-        same_name = (other.site_id, other.name) == (dataset.site_id, dataset.name)
-        if other.root == dataset.root or same_name:
+        if same := _what_is_the_same(dataset, other):
             raise ConflictError(
-                f"dataset {other.id} ({other.name!r}) with the same {'name' if same_name else 'contents'} is in"
-                f" {benchmark.name!r} already.",
+                f"dataset {other.id} ({other.name!r}) with the same {same} is in {benchmark.name!r} already.",
                 "Withdraw it first: no case counts twice.",
             )
+
+
+def _what_is_the_same(one: Dataset, other: Dataset) -> str:
+    """What two datasets share that would make their cases count twice; empty when there is nothing."""
+    if (other.site_id, other.name) == (one.site_id, one.name):
+        return "name"
+    if other.root == one.root:
+        return "contents"
+    # Other labels or metadata, or another site, make no other patients of them.
+    return "data" if other.data_root == one.data_root else ""
