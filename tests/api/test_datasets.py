@@ -54,6 +54,32 @@ class TestRegister:
         numbers = {campaign.send("north", PayloadKind.DATASET, new, f"dataset-{n}") for n in range(3)}
         assert len(numbers) == 1
 
+    def test_whoever_let_it_go_the_second_time(self, campaign: Campaign) -> None:
+        first = campaign.register("north", "fresh", statistics={"mean": float("nan")})
+        decision = approval("register_dataset", person="Nils North <nils@north.example>")
+        assert campaign.register("north", "fresh", statistics={"mean": float("nan")}, decision=decision) == first
+        kept = campaign.client("data_owner").datasets.get(first).decision
+        assert kept is not None
+        assert kept.person == "Nora North <nora@north.example>"
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"cases": 90}, "cases"),
+            ({"statistics": {"cases": 100, "malignant": 38}}, "statistics"),
+            ({"title": "Other", "cases": 99}, "title, cases"),
+            ({"data_root": digest_bytes(b"x")}, "data_root"),
+        ],
+    )
+    def test_the_same_contents_with_something_else_said_of_them_are_refused(
+        self, campaign: Campaign, changes: dict[str, Any], told: str
+    ) -> None:
+        number = campaign.register("north", "fresh")
+        kept = campaign.client("data_owner").datasets.get(number)
+        with refused(409, f"dataset {number} .* is registered with other {told}, for the same contents"):
+            campaign.register("north", "fresh", **changes)
+        assert campaign.client("data_owner").datasets.get(number) == kept
+
     def test_other_contents_are_another_dataset(self, campaign: Campaign) -> None:
         first = campaign.register("north", "fresh")
         assert campaign.register("north", "fresh", root=digest_bytes(b"corrected")) != first

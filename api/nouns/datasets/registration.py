@@ -1,5 +1,7 @@
 """How a dataset becomes known: its site sends digests, and the statistics that a named person there let go."""
 
+from typing import Any
+
 from sqlmodel import select
 
 from api.access.acting import key
@@ -22,7 +24,8 @@ def register(receiving: Receiving, new: DatasetRegistration) -> int:
 
     Raises:
         NotFoundError: no such benchmark.
-        ConflictError: the benchmark is not approved, or the data were prepared by something else.
+        ConflictError: the benchmark is not approved, the data were prepared by something else, or they are registered
+            with something else said of them.
         InvalidInputError: no cases, or no approval.
     """
     session = receiving.act.session
@@ -48,14 +51,24 @@ def _known(receiving: Receiving, new: DatasetRegistration) -> Dataset | None:
         Dataset.name == new.name,
         Dataset.root == new.root,
     )
-    return receiving.act.session.exec(query).first()
+    known = receiving.act.session.exec(query).first()
+    if known is not None and (other := [part for part, value in _said(new).items() if getattr(known, part) != value]):
+        raise ConflictError(
+            f"dataset {known.id} ({known.name!r}) is registered with other {', '.join(other)}, for the same contents.",
+            "What is registered does not change: send the same again, or register the data under another name.",
+        )
+    return known
+
+
+def _said(new: DatasetRegistration) -> dict[str, Any]:
+    """What is kept of a registration, as it is kept; who let it go may be another each time."""
+    return {**new.model_dump(exclude={"decision"}), "statistics": tag_non_finite(new.statistics)}
 
 
 def _add(receiving: Receiving, new: DatasetRegistration) -> Dataset:
     dataset = Dataset(
-        **new.model_dump(exclude={"statistics", "decision"}),
+        **_said(new),
         site_id=receiving.site_id,
-        statistics=tag_non_finite(new.statistics),
         decision=new.decision.model_dump(mode="json"),
     )
     receiving.act.session.add(dataset)
