@@ -116,6 +116,9 @@ class Border:
         try:
             with self._store.read() as session:
                 payload = clear(session, item)
+            # Committed before a byte goes: an answer may be lost, and so may this process.
+            with self._store.write() as session:
+                box.mark_offered(session, item.id or 0)
             answer = self._client.send(item.kind, item.body, idempotency_key=item.idempotency_key)
         except (NotClearedError, RegistryError) as error:
             return self._not_sent(item, error)

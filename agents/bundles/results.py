@@ -28,13 +28,18 @@ Send = Callable[[PayloadKind, bytes, str], dict[str, Any]]
 def export_results(site: Site, target: Path, key: SigningKey) -> BundleManifest:
     """Write what waits in the outbox, each payload looked at once more, as before it leaves over a network.
 
-    What is written stays in the outbox until its receipt comes back.
+    What is written stays in the outbox until its receipt comes back. It counts as gone from before the file is there:
+    nobody at the site sees where the file is carried.
 
     Raises:
         BundleRefusedError: nothing waits, or the file is there already.
     """
-    with site.store.read() as session:
+    if target.exists():
+        raise BundleRefusedError(f"{str(target)!r} is there already: name another file")
+    with site.store.write() as session:
         items = [item for item in outbox.unsent(session) if _may_leave(session, item)]
+        for item in items:
+            outbox.mark_offered(session, item.id or 0)
     if not items:
         raise BundleRefusedError("nothing waits to leave this site: decide at its gates first")
     bodies = {item.sha256: item.body for item in items}

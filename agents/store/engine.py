@@ -12,9 +12,12 @@ from agents.errors import HomeError
 from agents.store.tables import SiteTable
 from api.storage.engine import WRITE, make_engine
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Each version so far only added tables and columns."""
-_ADDED: Final = (("delegation", "reason", "VARCHAR NOT NULL DEFAULT ''"),)
+_ADDED: Final = (
+    ("delegation", "reason", "VARCHAR NOT NULL DEFAULT ''"),
+    ("outbox", "offered_at", "DATETIME"),
+)
 """Columns that came later: table, name, definition."""
 
 # Decisions, and what was sent, are evidence: the database itself refuses to change them.
@@ -51,6 +54,11 @@ _TRIGGERS: Final = (
     (
         "CREATE TRIGGER IF NOT EXISTS outbox_fixed BEFORE UPDATE OF kind, body, size, sha256, idempotency_key, decision_id"
         " ON outbox BEGIN SELECT RAISE(ABORT, 'a payload does not change'); END"
+    ),
+    (
+        # What became of it may still be noted: an answer comes later.
+        "CREATE TRIGGER IF NOT EXISTS outbox_offered BEFORE UPDATE OF id, subject, created_at, offered_at"
+        " ON outbox WHEN OLD.offered_at IS NOT NULL BEGIN SELECT RAISE(ABORT, 'what left is kept'); END"
     ),
     (
         "CREATE TRIGGER IF NOT EXISTS outbox_sent BEFORE UPDATE ON outbox WHEN OLD.state = 'SENT' BEGIN"

@@ -1,13 +1,14 @@
-"""The outbox: what is to leave commits with the state it reports; what left is kept as evidence."""
+"""The outbox: what is to leave commits with the state it reports; what was handed over is kept as evidence."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
 from agents.errors import InvalidInputError, NotFoundError
 from agents.store.clearance import require_approval
+from agents.store.gates import decisions_of
 from agents.store.tables import Decision, OutboxItem, OutboxState
 from api.schemas.border import MAX_PAYLOAD_BYTES, PayloadKind, parse_payload
 from api.schemas.common import Strict
@@ -16,6 +17,12 @@ from cubes.digests import canonical, digest_bytes
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 300.0
+_ANSWERS: Final = {
+    OutboxState.SENT: "taken",
+    OutboxState.REFUSED: "refused",
+    OutboxState.QUEUED: "no answer yet",
+}
+"""What is known of a payload that left."""
 
 
 def enqueue(
@@ -66,6 +73,14 @@ def due(session: Session, *, limit: int = 500) -> list[OutboxItem]:
     return list(session.exec(query.order_by(col(OutboxItem.id)).limit(limit)))
 
 
+def mark_offered(session: Session, item_id: int) -> None:
+    """Its bytes are about to be handed over: whatever comes of it, they may be known elsewhere. The first moment counts."""
+    item = session.get_one(OutboxItem, item_id)
+    if item.offered_at is None:
+        item.offered_at = now()
+        session.add(item)
+
+
 def mark_sent(session: Session, item_id: int) -> None:
     item = session.get_one(OutboxItem, item_id)
     item.state, item.sent_at, item.attempts, item.last_error = OutboxState.SENT, now(), item.attempts + 1, ""
@@ -109,8 +124,12 @@ def mark_later(session: Session, item_id: int, why: str) -> None:
 
 
 def departures(session: Session) -> list[dict[str, Any]]:
-    """Everything that left this site, oldest first: what, how large, its sha256, when, and who allowed it."""
-    query = select(OutboxItem, Decision).join(Decision, isouter=True).where(OutboxItem.state == OutboxState.SENT)
+    """Everything that left this site, oldest first: what, how large, its sha256, when, and who allowed it.
+
+    What the registry refused reached it all the same, and what it did not answer may have.
+    """
+    left = col(OutboxItem.offered_at).is_not(None) | col(OutboxItem.sent_at).is_not(None)
+    query = select(OutboxItem, Decision).join(Decision, isouter=True).where(left)
     return [
         {
             "id": item.id,
@@ -118,8 +137,10 @@ def departures(session: Session) -> list[dict[str, Any]]:
             "subject": item.subject,
             "bytes": item.size,
             "sha256": item.sha256,
-            "sent_at": item.sent_at.isoformat() if item.sent_at else None,
-            "decision": None if decision is None else _evidence(decision),
+            "left_at": _iso(item.left_at),
+            "sent_at": _iso(item.sent_at),
+            "state": _ANSWERS[item.state],
+            "decisions": [_evidence(each) for each in _counted(session, decision)],
         }
         for item, decision in session.exec(query.order_by(col(OutboxItem.id)))
     ]
@@ -132,7 +153,7 @@ def what_left(session: Session, item_id: int) -> bytes:
         NotFoundError: nothing that left has that number.
     """
     item = session.get(OutboxItem, item_id)
-    if item is None or item.state != OutboxState.SENT:
+    if item is None or item.left_at is None:
         raise NotFoundError(f"nothing that left has the number {item_id!r}: see `assay departures`")
     return item.body
 
@@ -144,7 +165,7 @@ def refused(session: Session) -> list[OutboxItem]:
 
 
 def forget_heartbeats(session: Session, before: datetime) -> int:
-    """Delete heartbeats that were sent before a moment; everything else that left is kept for ever."""
+    """Delete heartbeats of before a moment that no longer wait; everything else that left is kept for ever."""
     old = delete(OutboxItem).where(
         col(OutboxItem.kind) == PayloadKind.HEARTBEAT,
         col(OutboxItem.state) != OutboxState.QUEUED,
@@ -154,7 +175,7 @@ def forget_heartbeats(session: Session, before: datetime) -> int:
 
 
 def unsent(session: Session) -> list[OutboxItem]:
-    """What has not left: still queued, or refused by the registry; oldest first."""
+    """What the registry has not taken: still queued, or refused; oldest first."""
     query = select(OutboxItem).where(col(OutboxItem.state) != OutboxState.SENT)
     return list(session.exec(query.order_by(col(OutboxItem.id))))
 
@@ -163,6 +184,17 @@ def waiting(session: Session) -> dict[str, int]:
     """How many payloads are in which state."""
     rows = session.exec(select(OutboxItem.state, func.count()).group_by(OutboxItem.state))
     return {OutboxState(state).value: count for state, count in rows}
+
+
+def _counted(session: Session, settled: Decision | None) -> list[Decision]:
+    """All the decisions that let something go, where several people had to: the last of them settled it."""
+    if settled is None:
+        return []
+    return [each for each in decisions_of(session, settled.gate_id) if (each.id or 0) <= (settled.id or 0)]
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _evidence(decision: Decision) -> dict[str, Any]:

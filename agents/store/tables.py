@@ -285,7 +285,7 @@ class OutboxState(StrEnum):
 
 
 class OutboxItem(SiteTable, table=True):
-    """One payload on its way out, and, once sent, the proof of what left and who allowed it."""
+    """One payload on its way out, and, once handed over, the proof of what left and who allowed it."""
 
     __tablename__ = "outbox"
 
@@ -303,7 +303,15 @@ class OutboxItem(SiteTable, table=True):
     not_before: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     last_error: str = ""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    offered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When its bytes were first handed to the network or into a bundle; from then on they may be known elsewhere."""
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the site learnt that the registry took it."""
+
+    @property
+    def left_at(self) -> datetime | None:
+        """Older versions noted only what the registry took."""
+        return self.offered_at or self.sent_at
 
 
 class KeptHead(SiteTable, table=True):

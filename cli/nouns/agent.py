@@ -168,7 +168,7 @@ def outbox(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What has not left yet, or was refused by the registry."""
+    """What the registry has not taken yet, or refused."""
     from agents.store import outbox as box
 
     columns = (

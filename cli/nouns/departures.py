@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,15 +11,27 @@ from cli.connect import site_store
 from cli.options import Json
 from cli.output import Column, digest, emit_list, note, size, when
 
+Decisions = Sequence[Mapping[str, Any]]
+
+
+def _people(decisions: Decisions) -> str:
+    return "; ".join(each["person"] for each in decisions) or "-"
+
+
+def _reasons(decisions: Decisions) -> str:
+    return "; ".join(each["reason"] for each in decisions) or "-"
+
+
 _COLUMNS = (
     Column("id", "id"),
-    Column("left at (UTC)", "sent_at", when),
+    Column("left at (UTC)", "left_at", when),
     Column("what", "kind"),
     Column("about", "subject"),
     Column("bytes", "bytes"),
     Column("sha256", "sha256", digest),
-    Column("allowed by", ("decision", "person")),
-    Column("because", ("decision", "reason")),
+    Column("registry", "state"),
+    Column("allowed by", "decisions", _people),
+    Column("because", "decisions", _reasons),
 )
 
 
@@ -35,7 +47,10 @@ def departures(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What left this hospital, and who approved it: kind, size, sha256, and the decision behind it."""
+    """What left this hospital, and who approved it: kind, size, sha256, and the decisions behind it.
+
+    What the registry refused reached it all the same; what it has not answered may have.
+    """
     from agents.store.outbox import departures as all_departures
     from agents.store.outbox import what_left
 
@@ -46,7 +61,7 @@ def departures(
         return
     with site_store() as here, here.store.read() as session:
         left = all_departures(session)
-    chosen = [item for item in left if kind in {None, item["kind"]} and (item["decision"] is not None or not decided)]
+    chosen = [item for item in left if kind in {None, item["kind"]} and (item["decisions"] or not decided)]
     emit_list(chosen, _COLUMNS, as_json=as_json, empty="Nothing has left this hospital.")
     if not as_json and chosen:
         note(_summary(chosen))

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
 
+from agents import border
+from agents.errors import NotClearedError
 from agents.home import write_private
 from agents.site import Site
 from agents.store import outbox
@@ -66,6 +69,61 @@ class TestFlush:
         with site.store.read() as session:
             (left,) = outbox.departures(session)
         assert digest_bytes(registry.taken[0].body) == left["sha256"]
+
+
+class TestDepartures:
+    """What was handed over may be known elsewhere, whatever came back."""
+
+    def _left(self, site: Site) -> list[dict[str, Any]]:
+        with site.store.read() as session:
+            return outbox.departures(session)
+
+    def test_what_the_registry_refused_reached_it_all_the_same(self, site: Site, registry: SmallRegistry) -> None:
+        arrived: list[bytes] = []
+
+        def refuse(taken: Taken) -> int:
+            arrived.append(taken.body)
+            return 409
+
+        registry.fault = refuse
+        _queue(site, "a")
+        site.border.flush()
+        (left,) = self._left(site)
+        assert (left["state"], left["sent_at"]) == ("refused", None)
+        with site.store.read() as session:
+            assert [outbox.what_left(session, left["id"])] == arrived
+
+    def test_what_lost_its_answer_may_have_arrived_and_left_when_it_was_first_tried(
+        self, site: Site, registry: SmallRegistry
+    ) -> None:
+        registry.fault = lambda _taken: Answer.LOST
+        _queue(site, "a", "b")
+        with pytest.raises(Unreachable):
+            site.border.flush()
+        (unanswered,) = self._left(site)
+        assert (unanswered["subject"], unanswered["state"]) == ("a", "no answer yet")
+        registry.fault = lambda _taken: None
+        site.border.flush()
+        taken = self._left(site)
+        assert [(each["subject"], each["state"]) for each in taken] == [("a", "taken"), ("b", "taken")]
+        assert taken[0]["left_at"] == unanswered["left_at"]
+
+    def test_it_is_written_down_before_a_byte_goes(self, site: Site, registry: SmallRegistry) -> None:
+        during = []
+        registry.fault = lambda _taken: during.append([each["state"] for each in self._left(site)])
+        _queue(site, "a")
+        site.border.flush()
+        assert during == [["no answer yet"]]
+
+    def test_what_is_not_cleared_never_left(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        def clear(*_args: object) -> None:
+            raise NotClearedError("no person decided to let it go")
+
+        monkeypatch.setattr(border, "clear", clear)
+        _queue(site, "a")
+        site.border.flush()
+        assert _states(site) == {"a": "refused"}
+        assert self._left(site) == []
 
 
 class TestRegistryAway:

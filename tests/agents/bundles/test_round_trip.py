@@ -157,6 +157,11 @@ def _states(site: Site) -> list[OutboxState]:
         return [item.state for item in session.exec(select(OutboxItem)).all()]
 
 
+def _left(site: Site) -> list[dict[str, Any]]:
+    with site.store.read() as session:
+        return outbox.departures(session)
+
+
 class TestWork:
     def test_all_of_it_runs_with_the_network_off(
         self,
@@ -305,6 +310,39 @@ class TestResults:
         import_work(lonely, tmp_path / "next.bundle")
         assert _states(lonely) == [OutboxState.SENT]
 
+    def test_what_is_written_into_a_bundle_has_left_before_its_receipt_comes(
+        self, lonely: Site, own: SigningKey, tmp_path: Path
+    ) -> None:
+        _enqueue(lonely)
+        export_results(lonely, tmp_path / "results.bundle", own)
+        (left,) = _left(lonely)
+        assert (left["state"], left["sent_at"]) == ("no answer yet", None)
+        export_results(lonely, tmp_path / "again.bundle", own)
+        assert _left(lonely) == [left]
+
+    def test_nothing_leaves_with_a_file_that_is_there_already(
+        self, lonely: Site, own: SigningKey, tmp_path: Path
+    ) -> None:
+        _enqueue(lonely)
+        (tmp_path / "results.bundle").touch()
+        with pytest.raises(BundleRefusedError, match="name another file"):
+            export_results(lonely, tmp_path / "results.bundle", own)
+        assert _left(lonely) == []
+
+    def test_it_is_written_down_before_the_file_is(
+        self, lonely: Site, own: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk that is full, or a process that ends, may leave a file that somebody finds."""
+
+        def write_bundle(*_args: object) -> None:
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(results, "write_bundle", write_bundle)
+        _enqueue(lonely)
+        with pytest.raises(OSError, match="no space"):
+            export_results(lonely, tmp_path / "results.bundle", own)
+        assert [each["state"] for each in _left(lonely)] == ["no answer yet"]
+
     def test_delivering_twice_is_delivering_once(
         self, lonely: Site, own: SigningKey, registry: SmallRegistry, tmp_path: Path
     ) -> None:
@@ -339,6 +377,7 @@ class TestResults:
         monkeypatch.setattr(results, "clear", clear)
         manifest = export_results(lonely, tmp_path / "results.bundle", own)
         assert [payload[1] for payload in manifest.content["payloads"]] == ["event-key-2"]
+        assert len(_left(lonely)) == 1
 
     def test_a_receipt_for_other_bytes_changes_nothing(
         self, lonely: Site, connected: Site, key: SigningKey, asked: SiteWork, tmp_path: Path

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from sqlmodel import select
 
 from agents.errors import HomeError
 from agents.home import Home
-from agents.store import Store
+from agents.store import Store, outbox
 from agents.store.gates import decide, open_gate
 from agents.store.tables import Decision, Job, JobKind, KeptHead, OutboxItem, OutboxState, Person, ProgressConsent
 from api.schemas.benchmarks import Verdict
@@ -23,6 +24,12 @@ def _decided(store: Store, owner: Person) -> None:
     with store.write() as session:
         gate = open_gate(session, name="g", title="t", subject="s", shown={"a": 1}, flow_run_id="run")
         decide(session, gate_id=gate.id, digest=gate.digest, verdict=Verdict.APPROVE, person=owner, reason="because")
+
+
+def _event(**changes: Any) -> OutboxItem:
+    """An event in the outbox."""
+    values = {"subject": "s", "body": b"{}", "size": 2, "sha256": "x", "idempotency_key": "k"}
+    return OutboxItem(kind=PayloadKind.EXECUTION_EVENT, **{**values, **changes})
 
 
 class TestEvidence:
@@ -38,20 +45,30 @@ class TestEvidence:
     )
     def test_what_left_cannot_be_rewritten(self, store: Store, home: Home, statement: str) -> None:
         with store.write() as session:
-            session.add(
-                OutboxItem(
-                    kind=PayloadKind.EXECUTION_EVENT,
-                    subject="s",
-                    body=b"{}",
-                    size=2,
-                    sha256="x",
-                    idempotency_key="k",
-                    state=OutboxState.SENT,
-                    sent_at=now(),
-                )
-            )
+            session.add(_event(state=OutboxState.SENT, sent_at=now()))
         with sqlite3.connect(home.store_file) as raw, pytest.raises(sqlite3.IntegrityError):
             raw.execute(statement)
+        raw.close()
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE outbox SET body = x'00'",
+            "UPDATE outbox SET sha256 = 'y'",
+            "UPDATE outbox SET subject = 'another'",
+            "UPDATE outbox SET offered_at = NULL",
+            "DELETE FROM outbox",
+        ],
+    )
+    def test_what_was_handed_over_cannot_be_rewritten_though_its_answer_may_come(
+        self, store: Store, home: Home, statement: str
+    ) -> None:
+        with store.write() as session:
+            session.add(_event(offered_at=now()))
+        raw = sqlite3.connect(home.store_file)
+        with pytest.raises(sqlite3.IntegrityError):
+            raw.execute(statement)
+        raw.execute("UPDATE outbox SET state = 'REFUSED', attempts = 1, last_error = 'refused with 409'")
         raw.close()
 
     def test_a_kept_head_cannot_be_rewritten(self, store: Store, home: Home) -> None:
@@ -126,6 +143,24 @@ class TestOpen:
             session.exec(text("UPDATE progress_consent SET given = 0"))  # type: ignore[call-overload]  # plain SQL on purpose
         with again.read() as session:
             assert len(session.exec(select(Person)).all()) == 1
+        again.close()
+
+    def test_what_left_before_that_was_noted_counts_as_gone_when_it_was_taken(self, store: Store, home: Home) -> None:
+        taken = _event(state=OutboxState.SENT, sent_at=now())
+        with store.write() as session:
+            session.add_all([taken, _event(idempotency_key="waits")])
+        store.close()
+        raw = sqlite3.connect(home.store_file)
+        raw.executescript(
+            "DROP TRIGGER outbox_offered; ALTER TABLE outbox DROP COLUMN offered_at; PRAGMA user_version = 3;"
+        )
+        raw.close()
+        again = Store(home.store_file)
+        with again.write() as session:
+            (left,) = outbox.departures(session)
+            outbox.mark_offered(session, 2)
+            assert len(outbox.departures(session)) == 2
+        assert (left["id"], left["left_at"], left["state"]) == (1, left["sent_at"], "taken")
         again.close()
 
     def test_a_newer_file_is_refused(self, store: Store, home: Home) -> None:

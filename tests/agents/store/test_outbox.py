@@ -1,5 +1,6 @@
 """What leaves is queued once, with its decision, and tried until it is taken or refused for good."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from sqlmodel import Session, select
 
 from agents.errors import InvalidInputError, NotClearedError, NotFoundError
+from agents.home import GateSettings
 from agents.store import Store, gates, outbox
-from agents.store.tables import Decision, OutboxItem, OutboxState, Person
+from agents.store.tables import Decision, OutboxItem, OutboxState, Person, Role
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import DatasetRegistration, Heartbeat, Isolation, PayloadKind, ProbeOutcome, SiteDecision
 from api.storage.columns import now
@@ -168,8 +170,36 @@ class TestSend:
         with store.read() as session:
             (left,) = outbox.departures(session)
         assert (left["kind"], left["bytes"], left["sha256"]) == ("dataset", item.size, item.sha256)
-        assert left["decision"]["person"] == "Person 1 <p1@north.example>"
-        assert left["decision"]["digest"] == decision.digest
+        (evidence,) = left["decisions"]
+        assert (evidence["person"], evidence["digest"]) == ("Person 1 <p1@north.example>", decision.digest)
+
+    def test_departures_name_each_of_those_who_had_to_allow_it(
+        self, store: Store, person: Callable[[Role], Person]
+    ) -> None:
+        people = [person(Role.DATA_OWNER), person(Role.DATA_OWNER)]
+        with store.write() as session:
+            gate = gates.open_gate(
+                session, name="g", title="t", subject="s", shown={}, flow_run_id="run", settings=GateSettings(quorum=2)
+            )
+            for owner, reason in zip(people, ("aggregates only", "none is rare"), strict=True):
+                gates.decide(
+                    session,
+                    gate_id=gate.id,
+                    digest=gate.digest,
+                    verdict=Verdict.APPROVE,
+                    person=owner,
+                    reason=reason,
+                )
+            decision = gates.decision_of(session, gate.id)
+            item = outbox.enqueue(
+                session, PayloadKind.DATASET, _registration(), subject="d", key="d", decision=decision
+            )
+            outbox.mark_offered(session, item.id or 0)
+            (left,) = outbox.departures(session)
+        assert [(each["person"], each["reason"]) for each in left["decisions"]] == [
+            ("Person 1 <p1@north.example>", "aggregates only"),
+            ("Person 2 <p2@north.example>", "none is rare"),
+        ]
 
 
 class TestForgetHeartbeats:
@@ -188,3 +218,14 @@ class TestForgetHeartbeats:
             assert outbox.forget_heartbeats(session, now() + timedelta(seconds=1)) == 1
         with store.read() as session:
             assert {item.idempotency_key for item in session.exec(select(OutboxItem))} == {"d", "queued"}
+
+    def test_one_that_was_refused_goes_too_and_one_that_waits_for_its_answer_stays(self, store: Store) -> None:
+        with store.write() as session:
+            for key in ("refused", "unanswered"):
+                item = outbox.enqueue(session, PayloadKind.HEARTBEAT, HEARTBEAT, subject="s", key=key)
+                outbox.mark_offered(session, item.id or 0)
+                if key == "refused":
+                    outbox.mark_refused(session, item.id or 0, "409")
+        with store.write() as session:
+            assert outbox.forget_heartbeats(session, now() + timedelta(seconds=1)) == 1
+            assert [each["state"] for each in outbox.departures(session)] == ["no answer yet"]
