@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
 from api.schemas.common import Email, Id, Line, MetricNumber, Name, Note, Reason, Stamped, Strict, Text
 from cubes.digests import Digest
@@ -264,8 +264,14 @@ class LeaderboardRow(Strict):
     """By the leaderboard's `method`; NaN where it is not defined."""
     per_dataset: dict[str, dict[str, MetricNumber]]
     """`site/dataset` to its own metrics."""
-    isolated: bool
-    """Whether every result behind the row was made under proven isolation."""
+    isolated: bool | None
+    """Whether every result behind the row was made under proven isolation; None without any result."""
+
+    @field_validator("isolated")
+    @classmethod
+    def _says_nothing_of_nothing(cls, value: bool | None, info: ValidationInfo) -> bool | None:  # noqa: FBT001 - pydantic's signature
+        """Leaderboards that were released earlier say yes there."""
+        return value if info.data.get("per_dataset") else None
 
 
 class Leaderboard(Strict):

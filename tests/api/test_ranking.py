@@ -62,6 +62,26 @@ class TestMean:
     def test_large_numbers_do_not_overflow(self) -> None:
         assert _rank({"a": {1: 1e308, 2: 1e308}})["a"].metrics["auroc"] == pytest.approx(1e308)
 
+    @pytest.mark.parametrize(
+        ("value", "sizes"),
+        [
+            (1.0, [41, 43, 12, 27, 1]),
+            (0.9, [1, 2, 3, 5, 7, 11, 13, 49]),
+            (-0.3, [1, 2, 3, 5, 7, 11, 13, 49]),
+            (0.0, [41, 43]),
+        ],
+    )
+    def test_it_is_what_all_datasets_say_when_they_say_the_same(self, value: float, sizes: list[int]) -> None:
+        """To the last bit: rounding makes nobody better than perfect."""
+        contest = Contest(
+            metrics=[ACCURACY],
+            primary=ACCURACY,
+            models={1: "same"},
+            datasets={number: Place(f"site-{number}/cases", number, size) for number, size in enumerate(sizes)},
+            measured=[Measured(1, number, {"accuracy": value}, isolated=True) for number in range(len(sizes))],
+        )
+        assert rank(contest)[0].metrics["accuracy"] == value
+
     def test_a_dataset_on_which_it_is_defined_for_nobody_does_not_count(self) -> None:
         rows = _rank({"a": {1: math.nan, 2: 0.9}, "b": {1: math.nan, 2: 0.8}})
         assert (rows["a"].metrics["auroc"], rows["a"].rank) == (0.9, 1)
@@ -126,6 +146,13 @@ class TestIsolated:
     def test_one_result_without_isolation_marks_the_row(self) -> None:
         rows = _rank({"a": {1: 0.5}, "b": {1: 0.5}}, not_isolated={"b"})
         assert (rows["a"].isolated, rows["b"].isolated) == (True, False)
+
+    def test_a_model_that_never_ran_claims_nothing(self) -> None:
+        assert _rank({"a": {1: 0.5}, "idle": {}})["idle"].isolated is None
+
+    def test_neither_does_it_where_an_earlier_release_says_so(self) -> None:
+        row = _rank({"a": {1: 0.5}, "idle": {}})["idle"].model_dump(mode="json")
+        assert LeaderboardRow.model_validate({**row, "isolated": True}).isolated is None
 
 
 def _case(number: int) -> tuple[float, int]:

@@ -108,7 +108,7 @@ def _row(contest: Contest, model_id: int, name: str) -> LeaderboardRow:
         complete=bool(own) and len(own) == len(contest.measured_datasets),
         metrics={metric.name: _mean(contest, metric.name, own) for metric in contest.metrics},
         per_dataset={place.name: dict(m.metrics) for place, m in zip(places, own, strict=True)},
-        isolated=all(m.isolated for m in own),
+        isolated=all(m.isolated for m in own) if own else None,
     )
 
 
@@ -117,7 +117,13 @@ def _mean(contest: Contest, metric: str, own: Sequence[Measured]) -> float:
     total = sum(contest.datasets[m.dataset_id].cases for m in counting)
     if not total:
         return math.nan
-    return sum(m.metrics[metric] * (contest.datasets[m.dataset_id].cases / total) for m in counting)
+    values = [m.metrics[metric] for m in counting]
+    weights = [contest.datasets[m.dataset_id].cases / total for m in counting]
+    parts = [value * weight for value, weight in zip(values, weights, strict=True)]
+    if not all(map(math.isfinite, values)):
+        return sum(parts)
+    # Rounded weights may add up to a little more than one: accuracy is never above the best of its datasets.
+    return min(max(math.fsum(parts), min(values)), max(values))
 
 
 def _order(primary: MetricSchema, row: LeaderboardRow) -> tuple[bool, bool, float]:
