@@ -11,8 +11,8 @@ $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$
 """
 
 
-def protect(table: str, key: str) -> None:
-    """Make a table append-only; `key` is its primary key."""
+def protect(table: str, *key: str) -> None:
+    """Make a table append-only; `key` is its primary key, of one column or several."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(_FUNCTION)
         op.execute(
@@ -23,10 +23,11 @@ def protect(table: str, key: str) -> None:
     refuse = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     for verb in ("UPDATE", "DELETE"):
         op.execute(f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} {refuse}")
+    same = " AND ".join(f"{column} = NEW.{column}" for column in key)
     # INSERT OR REPLACE deletes without asking the trigger above.
     op.execute(
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}"  # noqa: S608 - names come from migrations alone
-        f" WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key}) {refuse}"
+        f" WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) {refuse}"
     )
 
 

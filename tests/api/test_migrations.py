@@ -1,5 +1,6 @@
 """The database from one version to the next, and back: on both kinds, without loss."""
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from api.migrations import MigrationError, downgrade, newest, upgrade
 from api.migrations.metadata import METADATA, append_only
 from api.schemas.cubes import CubeKind
 from api.storage.engine import make_engine
-from tests.api.campaign import Campaign
+from tests.api.campaign import GOOD, Campaign
 
 REVISIONS = [script.revision for script in reversed(list(migrations._scripts().walk_revisions()))]
 
@@ -82,6 +83,7 @@ class TestUpgrade:
             "audit",
             "decision",
             "leaderboard_release",
+            "release_result",
             "result",
             "association_change",
             "cube_attachment",
@@ -138,12 +140,41 @@ class TestData:
         assert (kept.digest, kept.counts) == (sbom, {"components": 1})
         assert campaign.cube("scanned").attachments == [kept]
 
+    def test_an_earlier_release_has_the_results_that_its_gate_showed(self, campaign: Campaign) -> None:
+        """Not those of a dataset that had left, nor of the metrics cube before, whatever their numbers."""
+        campaign.send_result("north", "alpha")
+        campaign.send_result("south", "alpha", {**GOOD, "auroc": 0.22})
+        campaign.client("data_owner").associations.withdraw(campaign.work().datasets[0].association_id, "consent")
+        other = campaign.add_cube("metrics-2", CubeKind.METRICS)
+        campaign.client("benchmark_owner").benchmarks.replace_metrics_cube(campaign.benchmark_id, other.id)
+        shown = [campaign.send_result("south", model, {**GOOD, "auroc": math.nan}) for model in ("alpha", "beta")]
+        campaign.release()
+        url = campaign.registry.settings.url
+        campaign.registry.app.state.engine.dispose()
+        downgrade(url, "0004")
+        assert "release_result" not in _tables(url)
+        upgrade(url)
+        assert [r.id for r in campaign.client("model_owner").results.list().items] == shown
+
+    def test_of_the_same_numbers_twice_the_newest_was_shown(self, campaign: Campaign) -> None:
+        campaign.send_result("north", "alpha")
+        other = campaign.add_cube("metrics-2", CubeKind.METRICS)
+        campaign.client("benchmark_owner").benchmarks.replace_metrics_cube(campaign.benchmark_id, other.id)
+        shown = campaign.send_result("north", "alpha")
+        campaign.release()
+        campaign.registry.app.state.engine.dispose()
+        downgrade(campaign.registry.settings.url, "0004")
+        upgrade(campaign.registry.settings.url)
+        assert [r.id for r in campaign.client("model_owner").results.list().items] == [shown]
+
     def test_its_protection_survives_as_well(self, campaign: Campaign) -> None:
+        campaign.send_result("north", "alpha")
+        campaign.release()
         campaign.registry.app.state.engine.dispose()
         url = campaign.registry.settings.url
         downgrade(url, REVISIONS[0])
         upgrade(url)
-        for table in ("audit", "decision", "association_change"):
+        for table in ("audit", "decision", "association_change", "release_result"):
             with pytest.raises(DatabaseError, match="append-only"), _connected(url) as connection:
                 connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from above
 

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
 from api.core.database import transaction
+from api.schemas.benchmarks import Verdict
 from api.schemas.border import PayloadKind
 from api.schemas.cubes import CubeKind
 from cubes.digests import digest_bytes
@@ -142,6 +143,28 @@ class TestSee:
         assert [r.id for r in client.results.list().items] == [released]
         with refused(403, "It takes committee or owner"):
             client.results.get(later)
+
+    def test_what_a_release_does_not_count_stays_where_it_was(self, campaign: Campaign) -> None:
+        """Of a dataset that was withdrawn, and of the metrics cube before."""
+        campaign.send_result("north", "alpha", {**GOOD, "auroc": 0.11})
+        before = campaign.send_result("south", "alpha", {**GOOD, "auroc": 0.22})
+        campaign.client("data_owner").associations.withdraw(campaign.work().datasets[0].association_id, "consent")
+        other = campaign.add_cube("metrics-2", CubeKind.METRICS)
+        campaign.client("benchmark_owner").benchmarks.replace_metrics_cube(campaign.benchmark_id, other.id)
+        counted = campaign.send_result("south", "alpha", {**GOOD, "auroc": 0.77})
+        gate = campaign.client("benchmark_owner").benchmarks.release(campaign.benchmark_id)
+        assert gate.shown["results"] == [counted]
+        campaign.pass_gate(gate, "committee_member")
+        client = campaign.client("model_owner")
+        assert [r.id for r in client.results.list().items] == [counted]
+        with refused(403, "It takes committee or owner"):
+            client.results.get(before)
+
+    def test_a_no_shows_nobody_anything(self, campaign: Campaign) -> None:
+        campaign.send_result("north", "alpha")
+        gate = campaign.client("benchmark_owner").benchmarks.release(campaign.benchmark_id)
+        campaign.pass_gate(gate, "committee_member", verdict=Verdict.REJECT)
+        assert campaign.client("model_owner").results.list().items == []
 
     def test_a_release_shows_others_no_single_result(self, campaign: Campaign) -> None:
         campaign.send_result("north", "alpha")

@@ -9,8 +9,8 @@ from api.nouns.benchmarks.states import MACHINE, Action
 from api.nouns.benchmarks.tables import Benchmark
 from api.nouns.gates.kinds import KINDS, Kind, Outcome
 from api.nouns.gates.tables import Gate
-from api.nouns.leaderboard.rules import current, newest_result
-from api.nouns.leaderboard.tables import Release
+from api.nouns.leaderboard.rules import counted, current, newest_result
+from api.nouns.leaderboard.tables import Release, ReleaseResult
 from api.schemas.benchmarks import GateKind, Verdict
 from api.storage.columns import now
 
@@ -21,6 +21,7 @@ def _show(session: Session, gate: Gate) -> dict[str, Any]:
     up_to = gate.shown.get("results_up_to", newest_result(session, gate.subject_id))
     return {
         "leaderboard": current(session, benchmark, up_to=up_to).model_dump(mode="json"),
+        "results": sorted(key(result.id) for result in counted(session, benchmark, up_to=up_to)),
         "results_up_to": up_to,
         "model_owner_consent": benchmark.model_owner_consent,
     }
@@ -48,6 +49,8 @@ def _conclude(act: Act, gate: Gate, outcome: Outcome) -> None:
     benchmark.released_at = moment
     act.session.add_all([release, benchmark])
     act.session.flush()
+    shown = (ReleaseResult(release_id=key(release.id), result_id=number) for number in gate.shown["results"])
+    act.session.add_all(shown)
     act.note("leaderboard.released", subject, gate=gate.id, release=release.id, results_up_to=release.results_up_to)
 
 

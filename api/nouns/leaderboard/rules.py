@@ -47,13 +47,13 @@ def leaderboard_for(session: Session, principal: Principal, benchmark_id: int, *
 def current(session: Session, benchmark: Benchmark, *, up_to: int | None = None) -> Leaderboard:
     """The leaderboard by approved models, approved datasets and the present metrics cube, and by results until `up_to`."""
     schemas = [MetricSchema.model_validate(metric) for metric in benchmark.metrics]
-    models, datasets = _models(session, key(benchmark.id)), _datasets(session, key(benchmark.id))
+    datasets = _datasets(session, key(benchmark.id))
     contest = Contest(
         metrics=schemas,
         primary=next(schema for schema in schemas if schema.name == benchmark.primary_metric),
-        models=models,
+        models=_models(session, key(benchmark.id)),
         datasets=datasets,
-        measured=[m for m in _measured(session, benchmark, up_to) if m.model_id in models and m.dataset_id in datasets],
+        measured=[_measured(result) for result in counted(session, benchmark, up_to=up_to)],
     )
     places = contest.measured_datasets
     return Leaderboard(
@@ -70,6 +70,21 @@ def current(session: Session, benchmark: Benchmark, *, up_to: int | None = None)
         released_at=None,
         rows=rank(contest),
     )
+
+
+def counted(session: Session, benchmark: Benchmark, *, up_to: int | None = None) -> list[Result]:
+    """The results that `current` is made of: the newest of each approved model on each approved dataset.
+
+    Under the present metrics cube alone: scores of two do not mix.
+    """
+    query = select(Result).where(
+        Result.benchmark_id == benchmark.id, Result.metrics_cube_id == benchmark.metrics_cube_id
+    )
+    if up_to is not None:
+        query = query.where(col(Result.id) <= up_to)
+    newest = {(r.model_id, r.dataset_id): r for r in session.exec(query.order_by(col(Result.id)))}
+    models, datasets = _models(session, key(benchmark.id)), _datasets(session, key(benchmark.id))
+    return [r for r in newest.values() if r.model_id in models and r.dataset_id in datasets]
 
 
 def ask_release(act: Act, benchmark_id: int) -> Gate:
@@ -146,20 +161,10 @@ def _datasets(session: Session, benchmark_id: int) -> dict[int, Place]:
     }
 
 
-def _measured(session: Session, benchmark: Benchmark, up_to: int | None) -> list[Measured]:
-    """The newest result of each model and dataset, under the present metrics cube alone: scores of two do not mix."""
-    query = select(Result).where(
-        Result.benchmark_id == benchmark.id, Result.metrics_cube_id == benchmark.metrics_cube_id
+def _measured(result: Result) -> Measured:
+    return Measured(
+        model_id=result.model_id,
+        dataset_id=result.dataset_id,
+        metrics=untag_non_finite(result.metrics),
+        isolated=result.isolation == Isolation.ISOLATED,
     )
-    if up_to is not None:
-        query = query.where(col(Result.id) <= up_to)
-    newest = {(r.model_id, r.dataset_id): r for r in session.exec(query.order_by(col(Result.id)))}
-    return [
-        Measured(
-            model_id=result.model_id,
-            dataset_id=result.dataset_id,
-            metrics=untag_non_finite(result.metrics),
-            isolated=result.isolation == Isolation.ISOLATED,
-        )
-        for result in newest.values()
-    ]

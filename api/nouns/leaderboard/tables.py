@@ -20,6 +20,16 @@ class Release(RegistryTable, table=True):
     benchmark_id: int = Field(foreign_key="benchmark.id", index=True)
     gate_id: int = Field(foreign_key="gate.id", unique=True)
     results_up_to: int
-    """The newest result that it counts: what came later is not released by it."""
+    """Nothing that came later is in it."""
     leaderboard: dict[str, Any] = Field(sa_type=JSON)
     released_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class ReleaseResult(RegistryTable, table=True):
+    """A result that a release counts, as its gate showed. Triggers refuse to change or delete it."""
+
+    __tablename__ = "release_result"
+    __table_args__ = ({"info": {"append_only": True}},)
+
+    release_id: int = Field(foreign_key="leaderboard_release.id", primary_key=True)
+    result_id: int = Field(foreign_key="result.id", primary_key=True, index=True)

@@ -1,4 +1,4 @@
-"""Who sees a result: the committee always, the data owner their own, the model's owner once it was released."""
+"""Who sees a result: the committee always, the data owner their own, the model's owner once a release counted it."""
 
 from sqlalchemy import ColumnElement, and_, exists, or_
 from sqlmodel import Session, col
@@ -10,7 +10,7 @@ from api.access.relations import relates
 from api.access.sides import Sides, either, roles_towards
 from api.core.rows import find
 from api.nouns.datasets.tables import Dataset
-from api.nouns.leaderboard.tables import Release
+from api.nouns.leaderboard.tables import ReleaseResult
 from api.nouns.models.tables import Model
 from api.nouns.results.tables import Result
 from api.schemas.records import ResultPublic
@@ -36,9 +36,7 @@ def _result(session: Session, principal: Principal, number: int) -> set[Role]:
 
 
 def _sides(principal: Principal) -> Sides:
-    released = exists().where(
-        col(Release.benchmark_id) == col(Result.benchmark_id), col(Release.results_up_to) >= col(Result.id)
-    )
+    released = exists().where(col(ReleaseResult.result_id) == col(Result.id))
     return {
         Role.COMMITTEE: col(Result.benchmark_id).in_(committees_of(principal)),
         Role.OWNER: or_(
