@@ -119,13 +119,22 @@ async def _attempt(
     attempt = await take_attempt(site.home, stem, site.runtime.holds)
     done = False
     try:
-        record = attempt.log.with_suffix(".calls.jsonl")
         wanted = cube.contract.tasks[task]
-        with endpoint_of(site.home, site.settings.endpoints, wanted, cube.pack_digest, record) as endpoint:
+        with endpoint_of(
+            site.home,
+            site.settings.endpoints,
+            wanted,
+            cube.pack_digest,
+            record=attempt.log.with_suffix(".calls.jsonl"),
+            folder=attempt.folder / ".endpoint",
+        ) as endpoint:
             request = _request(
                 site, cube, task, {**inputs, **endpoint}, attempt=attempt, listener=listener, outputs=outputs
             )
             outcome = await site.runtime.run(request)
+        if outcome.error == ErrorClass.CLUSTER_UNREACHABLE and site.runtime.outlives_agent:
+            done = True
+            attempt.leave()  # its pod goes on, and is taken over by whoever asks for the same
         _refuse_failure(outcome, attempt.folder)
         left = {name: request.volumes[name] for name in cube.contract.tasks[task].output_volumes}
         for folder in {attempt.folder, *(path.parent for path in left.values())}:

@@ -5,7 +5,6 @@ The step itself has no network. The key stays here; the address is the site's, w
 
 import os
 import socketserver
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,40 +58,41 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def gateway(caller: Caller, settings: EndpointSettings, below: Path) -> Iterator[Path]:
-    """A folder with a socket in it, for as long as a step runs.
+def gateway(caller: Caller, settings: EndpointSettings, folder: Path) -> Iterator[None]:
+    """A folder with a socket in it, for as long as somebody waits for a step.
 
     Args:
         caller: asks the endpoint.
         settings: how large a request may be.
-        below: where the folder is made.
+        folder: made unless it is there, and left: a step that is taken over has this very one mounted.
     """
-    with tempfile.TemporaryDirectory(prefix="endpoint-", dir=below) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            # Through the descriptor: a socket's name may have 107 bytes, and a site's folder lies where it lies.
-            server = _Server(f"/proc/self/fd/{descriptor}/{SOCKET}", _Handler)
-        finally:
-            os.close(descriptor)
-        (folder / SOCKET).chmod(0o666)  # a step's user is another; nobody else comes into the folder above
-        server.caller, server.most_bytes = caller, settings.most_bytes
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        serving.start()
-        try:
-            yield folder
-        finally:
-            server.shutdown()
-            server.server_close()
-            serving.join()
+    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.chmod(0o755)
+    (folder / SOCKET).unlink(missing_ok=True)  # of an agent that ended without notice
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Through the descriptor: a socket's name may have 107 bytes, and a site's folder lies where it lies.
+        server = _Server(f"/proc/self/fd/{descriptor}/{SOCKET}", _Handler)
+    finally:
+        os.close(descriptor)
+    (folder / SOCKET).chmod(0o666)  # a step's user is another; nobody else comes into the folder above
+    server.caller, server.most_bytes = caller, settings.most_bytes
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    serving.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        serving.join()
+        (folder / SOCKET).unlink(missing_ok=True)
 
 
 @contextmanager
 def endpoint_of(
-    home: Home, endpoints: dict[str, EndpointSettings], task: Task, pack_digest: str, record: Path
+    home: Home, endpoints: dict[str, EndpointSettings], task: Task, pack_digest: str, *, record: Path, folder: Path
 ) -> Iterator[dict[str, Path]]:
-    """The `endpoint` volume of a task that asks for one; nothing for all others.
+    """The `endpoint` volume of a task that asks for one, in `folder`; nothing for all others. `record` keeps each call.
 
     Raises:
         RuntimeSetupError: this site has no such endpoint, does not let this cube use it, or cannot read its secret.
@@ -108,7 +108,7 @@ def endpoint_of(
         )
     caller = Caller(settings, _secret(home, settings), record)
     try:
-        with gateway(caller, settings, home.folder("work")) as folder:
+        with gateway(caller, settings, folder):
             yield {"endpoint": folder}
     finally:
         caller.close()

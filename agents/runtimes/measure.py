@@ -29,16 +29,22 @@ def disk_use(outputs: Iterable[Path]) -> DiskUse:
     """
     total, closed = 0, False
     for output in outputs:
-        if output.is_dir():
-            descriptor = os.open(output, _FOLDER)
-            try:
-                use = _below(descriptor, 1)
-            finally:
-                os.close(descriptor)
-            total, closed = total + use.size, closed or use.closed
-        else:
-            total += output.lstat().st_size
+        try:
+            use = _whole(output)
+        except PermissionError:
+            use = DiskUse(0, closed=True)
+        total, closed = total + use.size, closed or use.closed
     return DiskUse(total, closed)
+
+
+def _whole(output: Path) -> DiskUse:
+    if not output.is_dir():
+        return DiskUse(output.lstat().st_size, closed=False)
+    descriptor = os.open(output, _FOLDER)
+    try:
+        return _below(descriptor, 1)
+    finally:
+        os.close(descriptor)
 
 
 def _below(folder: int, depth: int) -> DiskUse:

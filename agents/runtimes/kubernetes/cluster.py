@@ -12,7 +12,8 @@ ClusterError
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -26,6 +27,8 @@ from agents.runtimes.protocol import RuntimeSetupError
 _CALL_S: Final = 20.0
 _WATCH_S: Final = 45
 """A connection that died in silence is noticed when this is over."""
+_RENEW_S: Final = 60.0
+"""How old a token may be that a kubeconfig's file holds; a plugin's says by itself how long it lasts."""
 _LATER: Final = frozenset({408, 429, 500, 502, 503, 504})
 _GONE: Final = 410
 
@@ -151,7 +154,7 @@ async def connected(wanted: KubernetesSettings) -> AsyncIterator[Cluster]:
     Raises:
         RuntimeSetupError: neither is there.
     """
-    settings = client.Configuration()
+    settings: Any = client.Configuration()
     try:
         if wanted.kubeconfig is None and wanted.context is None and _inside():
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
@@ -159,13 +162,31 @@ async def connected(wanted: KubernetesSettings) -> AsyncIterator[Cluster]:
             settings.client_session_kwargs = {"trust_env": False}
         else:
             file = str(wanted.kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-            await config.load_kube_config(file, wanted.context, client_configuration=settings)  # type: ignore[no-untyped-call]
+            loader = await config.load_kube_config(file, wanted.context, client_configuration=settings)  # type: ignore[no-untyped-call]
+            settings.refresh_api_key_hook = _renewal(loader, file, wanted.context)
     except (config.ConfigException, OSError) as error:
         raise RuntimeSetupError(
             f"no Kubernetes cluster is known ({error}): set KUBECONFIG, or run the agent inside the cluster"
         ) from error
     async with client.ApiClient(settings) as api:
         yield Cluster(api, wanted.namespace)
+
+
+def _renewal(loader: Any, file: str, context: str | None) -> Callable[[Any], Awaitable[None]]:
+    """A token of a plugin or a file ends long before a step may: it is asked for anew, as kubectl does."""
+    loaded = time.monotonic()
+
+    async def renew(settings: Any) -> None:
+        nonlocal loader, loaded
+        if "exec" in (loader._user or ()):  # noqa: SLF001 - its public face asks once and for all
+            await loader.load_from_exec_plugin()  # which asks the plugin when its last word has run out
+            loader._set_config(settings)  # noqa: SLF001
+        elif time.monotonic() - loaded > _RENEW_S:
+            loaded, settings.refresh_api_key_hook = time.monotonic(), None
+            loader = await config.load_kube_config(file, context, client_configuration=settings)  # type: ignore[no-untyped-call]
+            settings.refresh_api_key_hook = renew
+
+    return renew
 
 
 def _inside() -> bool:

@@ -18,7 +18,7 @@ from agents.runtimes.kubernetes.verdict import (
     Verdict,
     Waiting,
     gone,
-    job_failed,
+    job_over,
     judge,
     not_created,
 )
@@ -62,6 +62,8 @@ class Follower:
         self._log = PodLog(cluster, request.log, request.limits.log_bytes, self._teller)
         self._limit: Over | None = None
         self._last: dict[str, Any] | None = None
+        self._listed, self._ever_listed = False, False
+        """Whether the cluster has told which pods there are: at the last try, and at all."""
 
     async def until_over(self) -> Over:
         """How the step ended, or why it must be ended now: then its pod still runs.
@@ -113,7 +115,7 @@ class Follower:
         return Over(None, ErrorClass.UNSCHEDULABLE, verdict.reason) if lasted >= settings.pending_s else None
 
     def _patience_s(self, waiting: Waiting) -> float:
-        if waiting.hopeless == ErrorClass.IMAGE_UNAVAILABLE:
+        if waiting.scheduled:  # its node tries again and again: an image's registry, a container, a volume
             return self._settings.pull_retry_s
         return self._settings.hopeless_s
 
@@ -147,27 +149,31 @@ class Follower:
         """Keep the verdict as fresh as the cluster's own view, through breaks of the connection."""
         failures, away_since = 0, 0.0
         while not isinstance(self._seen.verdict, Over):
+            self._listed = False
             try:
                 await self._watch_once()
                 failures = 0
-            except ClusterAwayError as error:
-                moment = time.monotonic()
-                away_since = moment if failures == 0 else away_since
-                if moment - away_since >= self._settings.away_s:
+            except (ClusterAwayError, ClusterRefusedError) as error:
+                # An API server that has just started refuses everybody until it knows who may what.
+                if isinstance(error, ClusterRefusedError) and not self._ever_listed:
+                    raise RuntimeSetupError(
+                        f"the agent may not look at its pods: {error}. See `assay site doctor`"
+                    ) from error
+                # What comes between us and the cluster may cut every watch: a cluster that lists is not away.
+                if self._listed or failures == 0:
+                    failures, away_since = 0, time.monotonic()
+                if time.monotonic() - away_since >= self._settings.away_s:
                     self._note(Over(None, ErrorClass.CLUSTER_UNREACHABLE, str(error)))
                     return
                 if failures == 1:
                     self._teller.say(f"the cluster does not answer ({error}): the step goes on, trying again")
                 await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
                 failures += 1
-            except ClusterRefusedError as error:
-                raise RuntimeSetupError(
-                    f"the agent may not look at its pods: {error}. See `assay site doctor`"
-                ) from error
 
     async def _watch_once(self) -> None:
         selector = {"labelSelector": pods_of(self._name)}
         listed = await self._cluster.get(PODS, **selector)
+        self._listed = self._ever_listed = True
         for pod in listed["items"]:
             self._see(pod)
         if not listed["items"]:
@@ -196,7 +202,7 @@ class Follower:
         except NotThereError:
             self._note(Over(None, ErrorClass.POD_DELETED, "the step's Job was deleted"))
             return
-        if (over := job_failed(job)) is not None:
+        if (over := job_over(job)) is not None:
             self._note(over)
         elif (message := await self._creation_problem(job["metadata"]["uid"])) is not None:
             self._note(not_created(message))

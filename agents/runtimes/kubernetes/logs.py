@@ -13,6 +13,7 @@ from agents.runtimes.telling import Teller
 _ROTATED: Final = 8 << 20
 """Nodes begin a new file at 10 MiB by default, and then no longer give the whole log at once."""
 _AGAIN_S: Final = 0.5
+_WHOLE_S: Final = 20.0
 
 
 class PodLog:
@@ -28,7 +29,6 @@ class PodLog:
     def __init__(self, cluster: Cluster, target: Path, limit: int, teller: Teller) -> None:
         self._cluster, self._target, self._limit, self._teller = cluster, target, limit, teller
         self._written = 0
-        self._whole = False
         self.too_large = False
         self._open().close()
 
@@ -42,32 +42,39 @@ class PodLog:
             except ClusterError:
                 return
             else:
-                self._whole = True
-                return
+                await asyncio.sleep(
+                    _AGAIN_S
+                )  # a node's log reader ends sooner than the program: whoever follows says when
 
     async def finish(self, pod: str) -> None:
         """The pod is over: have its whole log, rather than what the live copy had by then."""
-        if self._whole or self.too_large or self._written > _ROTATED:
+        if self.too_large or self._written > _ROTATED:
             return
         before = self._written
         query = {"container": STEP, "limitBytes": str(self._limit + 1)}
         try:
-            pieces = [piece async for piece in self._cluster.stream(f"v1/pods/{pod}/log", **query)]
-        except ClusterError:
+            async with asyncio.timeout(_WHOLE_S):
+                pieces = [piece async for piece in self._cluster.stream(f"v1/pods/{pod}/log", **query)]
+        except (ClusterError, TimeoutError):
             return  # the pod is gone: what was copied live is what there is
         if sum(map(len, pieces)) >= before:
             await self._copy(_each(pieces))
 
     async def _copy(self, pieces: AsyncIterator[bytes]) -> None:
-        with self._open() as file:
-            self._written = 0
+        file: IO[bytes] | None = None
+        try:
             async for piece in pieces:
+                if file is None:  # nothing that was copied goes before there is something in its place
+                    file, self._written = self._open(), 0
                 file.write(piece[: max(0, self._limit - self._written)])
                 self._teller.feed(piece, offset=self._written)
                 self._written += len(piece)
                 if self._written > self._limit:
                     self.too_large = True
                     return
+        finally:
+            if file is not None:
+                file.close()
 
     def _open(self) -> IO[bytes]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW

@@ -35,7 +35,7 @@ from agents.runtimes.kubernetes.manifest import (
 from agents.runtimes.kubernetes.prefetch import pull_image
 from agents.runtimes.kubernetes.settings import KubernetesSettings
 from agents.runtimes.kubernetes.template import STEP, load_template
-from agents.runtimes.kubernetes.verdict import Over
+from agents.runtimes.kubernetes.verdict import Over, is_quota
 from agents.runtimes.lending import lend
 from agents.runtimes.outcomes import step_outcome
 from agents.runtimes.probe import run_probe
@@ -161,13 +161,13 @@ class KubernetesRuntime:
     async def _run_job(self, cluster: Cluster, job: dict[str, Any], request: StepRequest) -> Over:
         name = job["metadata"]["name"]
         try:
-            if (over := await self._start(cluster, job)) is None:
+            if (over := await self._start(cluster, job, request)) is None:
                 over = await Follower(cluster, name, request, self.settings).until_over()
         except asyncio.CancelledError:
             if not self._leaving:
                 await uninterrupted(self._end(cluster, name))
             raise
-        except RuntimeSetupError:
+        except Exception:  # whatever it was, nobody follows the pod any more
             await uninterrupted(self._end(cluster, name))
             raise
         if over.exit_code is None and over.error != ErrorClass.CLUSTER_UNREACHABLE:
@@ -175,34 +175,43 @@ class KubernetesRuntime:
             await uninterrupted(self._end(cluster, name, within_s=_NODE_ANSWERS_S if lost else _GONE_S))
         return over
 
-    async def _start(self, cluster: Cluster, job: dict[str, Any]) -> Over | None:
-        """Create the Job, or take over the one that is there.
+    async def _start(self, cluster: Cluster, job: dict[str, Any], request: StepRequest) -> Over | None:
+        """Create the Job, or take over the one that is there. Where a quota of Jobs is full, it waits as for a node.
 
         Returns:
-            None, or what became of it where the cluster stayed away.
+            None, or what became of it where the cluster stayed away or full.
 
         Raises:
             RuntimeSetupError: the cluster does not take it.
         """
-        end = time.monotonic() + self.settings.away_s
+        began, said = time.monotonic(), ""
         while True:
             try:
                 await cluster.create(JOBS, job)
             except AlreadyThereError:
                 if await self._can_take_over(cluster, job):
                     return None
-                await asyncio.sleep(_AGAIN_S)
-            except ClusterAwayError as error:
-                if time.monotonic() >= end:
-                    return Over(None, ErrorClass.CLUSTER_UNREACHABLE, str(error))
-                await asyncio.sleep(_AGAIN_S)
-            except (ClusterRefusedError, NotThereError) as error:
-                raise RuntimeSetupError(
-                    f"the cluster does not take a Job in namespace {cluster.namespace!r}: {error}. Apply k8s/site,"
-                    " then ask `assay site doctor`"
-                ) from error
+            except ClusterError as error:
+                if (over := self._given_up(error, time.monotonic() - began)) is not None:
+                    return over
+                if request.note is not None and said != str(error):
+                    request.note(f"waiting: {error}")
+                said = str(error)
             else:
                 return None
+            await asyncio.sleep(_AGAIN_S)
+
+    def _given_up(self, error: ClusterError, lasted_s: float) -> Over | None:
+        """What becomes of a step whose Job cannot be created; None while it may pass."""
+        settings = self.settings
+        if isinstance(error, ClusterAwayError):
+            return Over(None, ErrorClass.CLUSTER_UNREACHABLE, str(error)) if lasted_s >= settings.away_s else None
+        if is_quota(str(error)):
+            return Over(None, ErrorClass.UNSCHEDULABLE, str(error)) if lasted_s >= settings.pending_s else None
+        raise RuntimeSetupError(
+            f"the cluster does not take a Job in namespace {settings.namespace!r}: {error}. Apply k8s/site,"
+            " then ask `assay site doctor`"
+        ) from error
 
     async def _can_take_over(self, cluster: Cluster, job: dict[str, Any]) -> bool:
         """Whether the Job of that name is this step's; False while it is being deleted, then a new one is made.

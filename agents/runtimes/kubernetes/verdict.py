@@ -3,11 +3,13 @@
 Kubernetes' own reason always goes along; the class says whose fault it is.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from agents.runtimes.kubernetes.template import STEP
 from api.schemas.border import ErrorClass
 
 Json = Mapping[str, Any]
@@ -53,6 +55,7 @@ _POD_REASONS: Final[Mapping[str, ErrorClass]] = {
     "Shutdown": ErrorClass.NODE_LOST,
     "Terminated": ErrorClass.NODE_LOST,
     "UnexpectedAdmissionError": ErrorClass.UNSCHEDULABLE,
+    "TopologyAffinityError": ErrorClass.UNSCHEDULABLE,
     "NodeAffinity": ErrorClass.UNSCHEDULABLE,
 }
 _DISRUPTIONS: Final[Mapping[str, ErrorClass]] = {
@@ -67,6 +70,7 @@ _TERMINATED: Final[Mapping[str, ErrorClass]] = {
     "StartError": ErrorClass.CANNOT_START,
     "ContainerCannotRun": ErrorClass.CANNOT_START,
     "ContainerStatusUnknown": ErrorClass.NODE_LOST,
+    "Unknown": ErrorClass.NODE_LOST,
 }
 _WAITING: Final[Mapping[str, ErrorClass]] = {
     "InvalidImageName": ErrorClass.IMAGE_UNAVAILABLE,
@@ -83,23 +87,34 @@ _FINAL_WORDS: Final = (
     "no match for platform",
 )  # fmt: skip
 """What a registry says that it will say again. Anything else may be the network."""
-_OWN_DISK: Final = ("usage of emptydir", "local ephemeral storage usage", "ephemeral local storage usage")
+_QUOTED: Final = re.compile(r'"[^"]*"')
+"""Names and addresses in what is said: their words are nobody's answer."""
+_PASSING: Final = (
+    "deadline exceeded", "deadlineexceeded", "is reserved for", "code = unavailable", "failed to prepare subpath",
+)  # fmt: skip
+"""What a node says while its container runtime starts anew or a share does not answer: it tries again."""
+_OWN_DISK: Final = (
+    "usage of emptydir", "local ephemeral storage usage", "ephemeral local storage usage", "local ephemeral storage limit",
+)  # fmt: skip
 _NO_HELP: Final = "preemption is not helpful"
 _NOT_FOR_GOOD: Final = ("were unschedulable", "taint {node.kubernetes.io/", "unbound immediate")
 """A node that is cordoned, away or just coming, a claim that is being made: they are waited for."""
+_NO_YEAR: Final = 1970
 _TAINT: Final = "had untolerated taint"
 _FORBIDDEN: Final = " is forbidden: "
-_QUOTA: Final = "exceeded quota"
+_DENIED: Final = "denied the request"
+_QUOTAS: Final = ("exceeded quota", "status unknown for quota")
 
 
 def judge(pod: Json) -> Verdict:
     """What a pod's status says."""
     status = pod.get("status", {})
-    containers: list[Json] = status.get("containerStatuses") or [{}]
-    container: Json = containers[0].get("state", {})
+    statuses = status.get("containerStatuses") or ()
+    container: Json = next((each.get("state", {}) for each in statuses if each.get("name") == STEP), {})
     ended: Json | None = container.get("terminated")
-    if ended is not None and ended.get("exitCode") == 0 and status.get("reason") not in _POD_REASONS:
-        return Over(0, started_at=_moment(ended.get("startedAt")))
+    good = ended is not None and ended.get("exitCode") == 0 and status.get("reason") not in _POD_REASONS
+    if good and not _was_told_to_go(pod, ended or {}):
+        return Over(0, started_at=_moment((ended or {}).get("startedAt")))
     if (taken := _taken_away(pod)) is not None:
         return taken
     if ended is not None:
@@ -123,12 +138,21 @@ def not_created(message: str) -> Waiting:
     """The Job controller could not make the pod; `message` is that of its event, for a pod with another name each time."""
     _, forbidden, reason = message.partition(_FORBIDDEN)
     said = f"the pod{forbidden}{reason}" if reason else message
-    return Waiting(said, None if _QUOTA in message.lower() else ErrorClass.REFUSED)
+    # Anything else, a webhook that does not answer, say, may pass.
+    refused = (forbidden or _DENIED in message) and not is_quota(message)
+    return Waiting(said, ErrorClass.REFUSED if refused else None)
 
 
-def job_failed(job: Json) -> Over | None:
-    """What a Job's own end says of a step whose pod is not to be seen."""
+def is_quota(message: str) -> bool:
+    """Whether a quota is full, or not known yet: it is waited for."""
+    return any(words in message.lower() for words in _QUOTAS)
+
+
+def job_over(job: Json) -> Over | None:
+    """What a Job's own end says of a step whose pod is not to be seen: one that is complete had one pod, which ended with 0."""
     for condition in job.get("status", {}).get("conditions", ()):
+        if condition["type"] in {"SuccessCriteriaMet", "Complete"} and condition["status"] == "True":
+            return Over(0)
         if condition["type"] == "Failed" and condition["status"] == "True":
             late = condition.get("reason") == "DeadlineExceeded"
             return Over(None, ErrorClass.DEADLINE if late else ErrorClass.POD_DELETED, _words(condition))
@@ -141,15 +165,36 @@ def _taken_away(pod: Json) -> Over | None:
     reason = status.get("reason", "")
     if reason in _POD_REASONS or reason.startswith("OutOf"):
         error = _POD_REASONS.get(reason, ErrorClass.UNSCHEDULABLE)
-        own = any(words in str(status.get("message", "")).lower() for words in _OWN_DISK)
-        return Over(None, ErrorClass.DISK if error == ErrorClass.EVICTED and own else error, _words(status))
+        own = error == ErrorClass.EVICTED and _is_own_disk(status)
+        return Over(None, ErrorClass.DISK if own else error, _words(status))
     for condition in status.get("conditions", ()):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             error = _DISRUPTIONS.get(condition.get("reason", ""), ErrorClass.EVICTED)
+            if error == ErrorClass.EVICTED and _is_own_disk(condition):
+                error = ErrorClass.DISK
             # From a node that is lost nobody reports how a program ended.
             if error == ErrorClass.NODE_LOST or _has_ended(pod):
                 return Over(None, error, _words(condition))
     return None
+
+
+def _is_own_disk(said: Json) -> bool:
+    return any(words in str(said.get("message", "")).lower() for words in _OWN_DISK)
+
+
+def _was_told_to_go(pod: Json, ended: Json) -> bool:
+    """Whether a program that ended well did so when it was told to: what it left is then not all."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    moments = [
+        _moment(condition.get("lastTransitionTime"))
+        for condition in conditions
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True"
+    ]
+    if (deleted := _moment(pod["metadata"].get("deletionTimestamp"))) is not None:
+        moments.append(deleted - timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0)))
+    finished = _moment(ended.get("finishedAt"))
+    # Seconds are all that Kubernetes tells: what ended in the same one, ended before.
+    return finished is not None and any(moment is not None and finished > moment for moment in moments)
 
 
 def _has_ended(pod: Json) -> bool:
@@ -170,10 +215,12 @@ def _terminated(ended: Json, *, deleted: bool) -> Over:
 
 def _waiting(status: Json, waiting: Json) -> Waiting:
     reason = waiting.get("reason", "")
+    said = str(waiting.get("message", "")).lower()
     if reason in _WAITING:
-        return Waiting(_words(waiting), _WAITING[reason], final=True, scheduled=True)
+        final = not any(words in said for words in _PASSING)
+        return Waiting(_words(waiting), _WAITING[reason], final=final, scheduled=True)
     if reason in _PULLING:
-        final = any(word in str(waiting.get("message", "")).lower() for word in _FINAL_WORDS)
+        final = any(words in _QUOTED.sub("", said) for words in _FINAL_WORDS)
         return Waiting(_words(waiting), ErrorClass.IMAGE_UNAVAILABLE, final=final, scheduled=True)
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled":
@@ -203,4 +250,6 @@ def _words(said: Json) -> str:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    """A time, unless it is the one that stands for none."""
+    moment = None if text is None else datetime.fromisoformat(text)
+    return None if moment is None or moment.year == _NO_YEAR else moment

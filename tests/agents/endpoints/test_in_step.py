@@ -44,7 +44,9 @@ def run(home: Home, tmp_path: Path, endpoint: Any) -> Callable[..., StepOutcome]
             bundle = replace(bundle, folder=tmp_path / "program")
         runtime = ProcessRuntime(home.folder("work"), EnvironmentCache(tmp_path / "e"))
         task = bundle.contract.tasks[TaskName.INFER]
-        with endpoint_of(home, {"model": chosen}, task, PACK, tmp_path / "calls") as volumes:
+        with endpoint_of(
+            home, {"model": chosen}, task, PACK, record=tmp_path / "calls", folder=tmp_path / "endpoint"
+        ) as volumes:
             inputs = {"data_path": tmp_path / "data", "parameters_file": tmp_path / "parameters"}
             request = StepRequest(
                 key="step",
@@ -124,17 +126,27 @@ open("/mlcommons/volumes/predictions/x", "w").write(json.dumps(found))
         other = EndpointSettings(url="https://model.example/v1", cubes=("sha256:" + "2" * 64,))
         for endpoints in ({}, {"model": other}):
             with pytest.raises(RuntimeSetupError, match=r"write its digest under \[endpoints\.model\]"):
-                endpoint_of(home, endpoints, task, PACK, tmp_path / "calls").__enter__()
+                endpoint_of(
+                    home, endpoints, task, PACK, record=tmp_path / "calls", folder=tmp_path / "endpoint"
+                ).__enter__()
 
     def test_a_secret_that_is_not_there(self, home: Home, tmp_path: Path) -> None:
         task = load_contract(CUBE).tasks[TaskName.INFER]
         chosen = EndpointSettings(url="https://model.example/v1", cubes=(PACK,), secret="none.key")
         with pytest.raises(RuntimeSetupError, match=r"'none\.key' cannot be read"):
-            endpoint_of(home, {"model": chosen}, task, PACK, tmp_path / "calls").__enter__()
+            endpoint_of(
+                home, {"model": chosen}, task, PACK, record=tmp_path / "calls", folder=tmp_path / "endpoint"
+            ).__enter__()
 
-    def test_nothing_is_left_of_a_socket(self, run: Callable[..., StepOutcome], home: Home) -> None:
-        run()
-        assert [path.name for path in home.folder("work").iterdir() if path.name.startswith("endpoint-")] == []
+    def test_nothing_is_left_of_a_socket_but_its_place(self, run: Callable[..., StepOutcome], tmp_path: Path) -> None:
+        """A step that the next agent takes over has that very folder mounted."""
+        assert run().ok
+        place = tmp_path / "endpoint"
+        before = place.stat().st_ino
+        assert list(place.iterdir()) == []
+        (place / "socket").touch()  # an agent ended without notice
+        assert run().ok
+        assert place.stat().st_ino == before
 
 
 class TestContract:

@@ -34,7 +34,7 @@ async def test_each_case_is_asked_about(
     bundle = CubeBundle(contract=load_contract(CUBE), pack_digest=PACK, folder=CUBE)
     settings = {"model": EndpointSettings(url=endpoint.url, cubes=(PACK,))}
     task = bundle.contract.tasks[TaskName.INFER]
-    with endpoint_of(home, settings, task, PACK, tmp_path / "calls") as volumes:
+    with endpoint_of(home, settings, task, PACK, record=tmp_path / "calls", folder=tmp_path / "endpoint") as volumes:
         inputs = {"data_path": tmp_path / "data", "parameters_file": tmp_path / "parameters", **volumes}
         request = StepRequest(
             key="endpoint-step",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.runtimes.kubernetes.verdict import CREATED, Over, Running, Waiting, gone, job_failed, judge, not_created
+from agents.runtimes.kubernetes.verdict import CREATED, Over, Running, Waiting, gone, job_over, judge, not_created
 from api.schemas.border import ErrorClass
 
 NODES = "0/3 nodes are available: "
@@ -72,6 +72,10 @@ class TestWaiting:
             ("failed size or digest validation: unexpected commit digest", True),
             ("dial tcp 10.0.0.1:443: connect: connection refused", False),
             ("dial tcp: i/o timeout", False),
+            (
+                'failed to pull image "reg/digestive@sha256:0": failed to do request: Head "https://reg/v2": i/o timeout',
+                False,
+            ),
         ],
     )
     def test_an_image_that_will_not_come_and_a_registry_that_may(self, message: str, *, final: bool) -> None:
@@ -94,12 +98,41 @@ class TestWaiting:
         assert isinstance(verdict, Waiting)
         assert (verdict.hopeless, verdict.final) == (error, True)
 
+    @pytest.mark.parametrize(
+        ("reason", "message"),
+        [
+            ("CreateContainerError", "context deadline exceeded"),
+            (
+                "CreateContainerError",
+                'failed to reserve container name "step_x_0": name "step_x_0" is reserved for "ab"',
+            ),
+            ("ImageInspectError", "rpc error: code = Unavailable desc = connection error: connection refused"),
+            ("CreateContainerConfigError", 'failed to prepare subPath for volumeMount "site-0" of container "step"'),
+        ],
+    )
+    def test_what_a_node_tries_again(self, reason: str, message: str) -> None:
+        """Its container runtime starts anew, or a share does not answer for a moment."""
+        verdict = judge(_pod(state={"waiting": {"reason": reason, "message": message}}))
+        assert isinstance(verdict, Waiting)
+        assert (verdict.final, verdict.scheduled) == (False, True)
+
     def test_a_pod_that_the_controller_cannot_make_is_said_without_its_changing_name(self) -> None:
         quota = 'Error creating: pods "step-1-ab" is forbidden: exceeded quota: full, requested: requests.cpu=100m'
         assert not_created(quota) == Waiting("the pod is forbidden: exceeded quota: full, requested: requests.cpu=100m")
         refused = 'Error creating: pods "step-1-cd" is forbidden: violates PodSecurity "restricted:latest"'
         assert not_created(refused).hopeless == ErrorClass.REFUSED
-        assert not_created("Error creating: Internal error occurred").hopeless == ErrorClass.REFUSED
+        denied = 'Error creating: admission webhook "policy.example" denied the request: no'
+        assert not_created(denied).hopeless == ErrorClass.REFUSED
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            'Error creating: Internal error occurred: failed calling webhook "x": connection refused',
+            'Error creating: pods "step-1-ab" is forbidden: status unknown for quota: full, resources: requests.cpu',
+        ],
+    )
+    def test_what_refuses_for_a_moment_is_waited_for(self, message: str) -> None:
+        assert not_created(message).hopeless is None
 
 
 class TestOver:
@@ -120,6 +153,7 @@ class TestOver:
             ("StartError", ErrorClass.CANNOT_START),
             ("ContainerCannotRun", ErrorClass.CANNOT_START),
             ("ContainerStatusUnknown", ErrorClass.NODE_LOST),
+            ("Unknown", ErrorClass.NODE_LOST),
         ],
     )
     def test_ends_that_a_program_did_not_choose(self, reason: str, error: ErrorClass) -> None:
@@ -137,6 +171,8 @@ class TestOver:
                 "Pod ephemeral local storage usage exceeds the total limit of containers 64Mi.",
                 ErrorClass.DISK,
             ),
+            ("Evicted", 'Container step exceeded its local ephemeral storage limit "64Mi". ', ErrorClass.DISK),
+            ("TopologyAffinityError", "Resources cannot be allocated with Topology locality", ErrorClass.UNSCHEDULABLE),
             ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline", ErrorClass.DEADLINE),
             ("NodeShutdown", "Pod was terminated in response to imminent node shutdown.", ErrorClass.NODE_LOST),
             ("UnexpectedAdmissionError", "Allocate failed: no devices", ErrorClass.UNSCHEDULABLE),
@@ -168,6 +204,46 @@ class TestOver:
         assert isinstance(over, Over)
         assert (over.exit_code, over.error) == (None, error)
 
+    def test_a_full_scratch_volume_is_known_by_the_condition_alone(self) -> None:
+        status = _condition(
+            "DisruptionTarget", "True", "TerminationByKubelet", 'Usage of EmptyDir volume "scratch" exceeds'
+        )
+        over = judge(_pod(phase="Running", state={"terminated": {"exitCode": 137}}, **status))
+        assert isinstance(over, Over)
+        assert over.error == ErrorClass.DISK
+
+    @pytest.mark.parametrize(("second", "counts"), [("00", True), ("01", False)])
+    def test_what_ends_well_when_it_is_told_to_go_is_half_done(self, second: str, *, counts: bool) -> None:
+        """A program that catches SIGTERM, and ends with 0 and half of its output."""
+        ended = {"terminated": {"exitCode": 0, "finishedAt": f"2026-01-01T12:00:{second}Z"}}
+        drained = _condition("DisruptionTarget", "True", "EvictionByEvictionAPI")
+        drained["conditions"][0]["lastTransitionTime"] = "2026-01-01T12:00:00Z"
+        by_drain = judge(_pod(phase="Running", state=ended, **drained))
+        deleted = _pod(phase="Running", state=ended)
+        deleted["metadata"] |= {"deletionTimestamp": "2026-01-01T12:00:30Z", "deletionGracePeriodSeconds": 30}
+        by_hand = judge(deleted)
+        assert isinstance(by_drain, Over)
+        assert isinstance(by_hand, Over)
+        expected = (None, None) if counts else (ErrorClass.EVICTED, ErrorClass.POD_DELETED)
+        assert (by_drain.error, by_hand.error) == expected
+
+    def test_a_container_that_somebody_put_beside_it_is_not_the_step(self) -> None:
+        """The kubelet sorts them by name."""
+        step = {"name": "step", "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}
+        proxy = {"name": "istio-proxy", "state": {"running": {}}}
+        over = judge(_pod(phase="Running", containerStatuses=[proxy, step]))
+        assert isinstance(over, Over)
+        assert over.exit_code == 3
+        still = {"name": "step", "state": {"running": {}}}
+        done = {"name": "linkerd-proxy", "state": {"terminated": {"exitCode": 0}}}
+        assert isinstance(judge(_pod(phase="Running", containerStatuses=[done, still])), Running)
+
+    def test_a_time_that_stands_for_none_is_none(self) -> None:
+        ended = {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z"}
+        over = judge(_pod(phase="Failed", state={"terminated": ended}))
+        assert isinstance(over, Over)
+        assert over.started_at is None
+
     @pytest.mark.parametrize("reason", ["DeletionByTaintManager", "DeletionByPodGC"])
     def test_a_lost_node_reports_no_end_and_is_not_waited_for(self, reason: str) -> None:
         over = judge(_pod(phase="Running", state={"running": {}}, **_condition("DisruptionTarget", "True", reason)))
@@ -186,7 +262,12 @@ class TestOver:
         [("DeadlineExceeded", ErrorClass.DEADLINE), ("BackoffLimitExceeded", ErrorClass.POD_DELETED)],
     )
     def test_a_job_whose_pod_is_not_to_be_seen(self, reason: str, error: ErrorClass) -> None:
-        over = job_failed({"status": _condition("Failed", "True", reason)})
+        over = job_over({"status": _condition("Failed", "True", reason)})
         assert over is not None
         assert over.error == error
-        assert job_failed({"status": {}}) is None
+        assert job_over({"status": {}}) is None
+
+    @pytest.mark.parametrize("kind", ["SuccessCriteriaMet", "Complete"])
+    def test_a_job_that_is_complete_had_a_pod_that_ended_well(self, kind: str) -> None:
+        """The pod may be gone with its node."""
+        assert job_over({"status": _condition(kind, "True", "CompletionsReached")}) == Over(0)
