@@ -71,9 +71,11 @@ def _asking(items: Iterable[Mapping[str, Any]]) -> list[str]:
 def describe_release(shown: Mapping[str, Any]) -> str:
     """The results that would be sent."""
     names = sorted({name for item in shown["items"] for name in item["metrics"]})
+    benchmarks = sorted({item["benchmark"]["name"] for item in shown["items"]})
     rows = [
         (
             item["item"],
+            item["benchmark"]["name"],
             item["model"],
             item["dataset"],
             str(item["cases"]),
@@ -81,7 +83,12 @@ def describe_release(shown: Mapping[str, Any]) -> str:
         )
         for item in shown["items"]
     ]
-    lines = ["## Send these results?", "", *_table(("item", "model", "dataset", "cases", *names), rows)]
+    lines = [
+        "## Send these results?",
+        f"They go to the committee of {' and of '.join(f'**{plain(name)}**' for name in benchmarks)}.",
+        "",
+        *_table(("item", "benchmark", "model", "dataset", "cases", *names), rows),
+    ]
     return _whole(lines)
 
 

@@ -5,8 +5,10 @@ from typing import Any
 from prefect import flow
 
 from agents.errors import ConflictError
+from agents.planner import find_benchmark
 from agents.site import Site
 from agents.store import outbox
+from agents.store.clearance import shown_probe
 from agents.store.executions import get_score, set_score_state
 from agents.store.gates import decision_of
 from agents.store.tables import Job, Score, ScoreState
@@ -47,15 +49,23 @@ async def _ask_and_send(site: Site, job: Job) -> None:
 
 def _shown(site: Site, scores: list[int]) -> dict[str, Any]:
     with site.store.read() as session:
-        return {"items": [_item(get_score(session, score)) for score in scores]}
+        found = [get_score(session, score) for score in scores]
+    work = site.work()
+    asking = {score.benchmark_id: find_benchmark(work, score.benchmark_id) for score in found}
+    names = {number: "no longer asked for" if each is None else each.name for number, each in asking.items()}
+    return {"items": [_item(score, names[score.benchmark_id]) for score in found]}
 
 
-def _item(score: Score) -> dict[str, Any]:
+def _item(score: Score, benchmark: str) -> dict[str, Any]:
+    """All that would be sent of a score, and what people call it."""
     return {
         "item": str(score.id),
         "model": score.model_name,
+        "model_id": score.model_id,
         "model_digest": score.model_digest,
+        "benchmark": {"id": score.benchmark_id, "name": benchmark},
         "dataset": score.dataset_name,
+        "dataset_id": score.dataset_id,
         "dataset_root": score.dataset_root,
         "metrics_digest": score.metrics_digest,
         "execution": score.execution,
@@ -63,6 +73,9 @@ def _item(score: Score) -> dict[str, Any]:
         "cases": score.cases,
         "isolation": score.probe["isolation"],
         "asked": score.probe.get("only_host") or "nobody",
+        "started_at": score.started_at.isoformat(),
+        "finished_at": score.finished_at.isoformat(),
+        "probe": shown_probe(ProbeOutcome.model_validate(score.probe)),
         "metrics": score.metrics,
     }
 
@@ -78,7 +91,7 @@ def _release(site: Site, score_id: int, item: dict[str, Any] | None, decision: D
         if item is None:
             set_score_state(session, score_id, ScoreState.WITHHELD)
             return
-        if digest_of(_item(score)) != digest_of(item):
+        if digest_of(_item(score, item["benchmark"]["name"])) != digest_of(item):
             raise ConflictError(
                 f"score {score_id} of {score.model_name!r} changed after it was approved: nothing leaves"
             )

@@ -22,6 +22,8 @@ from api.schemas.border import (
     DatasetRegistration,
     PayloadKind,
     PreparationProgress,
+    ProbeOutcome,
+    SiteDecision,
     parse_payload,
 )
 from api.schemas.common import Strict
@@ -59,20 +61,50 @@ def require_approval(kind: PayloadKind, decision: Decision | None) -> None:
         raise NotClearedError(f"a {kind.value} payload leaves only with a person's decision to let it go")
 
 
+def shown_probe(probe: ProbeOutcome) -> dict[str, Any]:
+    """A probe as people are shown it before a result leaves: all of it, its checks by whether they held."""
+    return {
+        "runtime": probe.runtime,
+        "isolation": probe.isolation.value,
+        "only_host": probe.only_host,
+        "held": sorted(name for name, held in probe.checks.items() if held),
+        "failed": sorted(name for name, held in probe.checks.items() if not held),
+        "probed_at": probe.probed_at.isoformat(),
+    }
+
+
 def _allowed(session: Session, item: OutboxItem, payload: Strict) -> None:
     decision = None if item.decision_id is None else session.get(Decision, item.decision_id)
     gate = None if decision is None else session.get(Gate, decision.gate_id)
     settled = None if gate is None else decision_of(session, gate.id)
     if decision is None or gate is None or settled is None or settled.verdict != Verdict.APPROVE:
         raise _no(item, "no person decided to let it go, or not enough of them")
-    if gate.name != NEEDS_DECISION[item.kind] or not decision.digest == gate.digest == digest_of(gate.shown):
+    if gate.name != NEEDS_DECISION[item.kind] or not settled.digest == gate.digest == digest_of(gate.shown):
         raise _no(item, "its decision is about something else")
+    if not isinstance(payload, DatasetRegistration | ApprovedResult) or decision.id != settled.id:
+        raise _no(item, "its decision is not the one that settled it")
+    if not _is_said(payload.decision, gate, settled):
+        raise _no(item, "the decision that it tells of is not the one that was made")
     if isinstance(payload, DatasetRegistration):
         covered = canonical(_registration(payload)) == canonical(_shown_registration(gate.shown))
     else:
-        covered = isinstance(payload, ApprovedResult) and _is_among(payload, gate, settled)
-    if not covered or getattr(payload, "decision").digest != decision.digest:  # noqa: B009 - both kinds have one
+        covered = _is_among(payload, gate, settled)
+    if not covered:
         raise _no(item, "it is not what the person was shown, or they left it out")
+
+
+def _is_said(said: SiteDecision, gate: Gate, settled: Decision) -> bool:
+    """Whether a payload tells of a decision exactly as it was made."""
+    told = (said.gate, said.verdict, said.person, said.decided_at, said.digest, said.reason)
+    made = (
+        gate.name,
+        settled.verdict,
+        settled.person.strip(),  # as a line travels
+        settled.decided_at,
+        settled.digest,
+        settled.reason.strip(),
+    )
+    return told == made
 
 
 def _registration(payload: DatasetRegistration) -> dict[str, Any]:
@@ -96,16 +128,28 @@ def _shown_registration(shown: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_SHOWN_OF_RESULT: Final = ("model_digest", "dataset_root", "metrics_digest", "execution", "score", "cases", "metrics")
+_SHOWN_OF_RESULT: Final = (
+    "model_id", "model_digest", "dataset_id", "dataset_root", "metrics_digest", "execution", "score", "cases", "metrics",
+)  # fmt: skip
 
 
 def _is_among(payload: ApprovedResult, gate: Gate, decision: Decision) -> bool:
-    """Whether exactly this result was shown and not left out."""
+    """Whether exactly this result was shown, with its addressee and how it was made, and not left out."""
     wanted = canonical(
-        {name: getattr(payload, name) for name in _SHOWN_OF_RESULT} | {"isolation": payload.probe.isolation.value}
+        {
+            **{name: getattr(payload, name) for name in _SHOWN_OF_RESULT},
+            "benchmark": payload.benchmark_id,
+            "started_at": payload.started_at.isoformat(),
+            "finished_at": payload.finished_at.isoformat(),
+            "probe": shown_probe(payload.probe),
+        }
     )
     return any(
-        canonical({name: item.get(name) for name in (*_SHOWN_OF_RESULT, "isolation")}) == wanted
+        canonical(
+            {name: item.get(name) for name in (*_SHOWN_OF_RESULT, "started_at", "finished_at", "probe")}
+            | {"benchmark": item.get("benchmark", {}).get("id")}
+        )
+        == wanted
         for item in gate.shown.get("items", [])
         if item["item"] not in decision.withheld
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.describe import describe_cases, describe_evaluation, describe_registration
+from flows.describe import describe_cases, describe_evaluation, describe_registration, describe_release
 
 AT = "2026-11-03T08:00:00Z"
 CUBE: dict[str, Any] = {"pack_digest": "sha256:" + "a" * 64}
@@ -65,6 +65,16 @@ class TestRegistration:
         assert "| mean | 0.9312…" in described
         assert "| sd | 0.5 |" in described
         assert "| q10 | 12.3456 |" in described
+
+
+class TestRelease:
+    def test_the_benchmarks_are_named_to_whose_committees_the_numbers_go(self) -> None:
+        item = {"item": "1", "model": "m", "dataset": "d1", "cases": 3, "metrics": {"auroc": 0.5}}
+        found = describe_release(
+            {"items": [{**item, "benchmark": {"id": 1, "name": name}} for name in ("fna", "a_b", "fna")]}
+        )
+        assert r"the committee of **a\_b** and of **fna**." in found
+        assert "| 1 | fna | m | d1 | 3 |" in found
 
 
 class TestCases:

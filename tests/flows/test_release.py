@@ -44,6 +44,7 @@ class TestRelease:
     def test_what_was_approved_leaves_as_it_was_shown(self, scored: Agency, job: Job) -> None:
         gate = scored.gate(job)
         assert _results(scored, job) == []
+        assert {item["benchmark"]["name"] for item in gate.shown["items"]} == {"breast-fna"}
         assert scored.approve(job).outcome == {"approved": 2, "withheld": 0}
         sent = {result.model_id: result for result in _results(scored, job)}
         assert {item["metrics"]["auroc"] for item in gate.shown["items"]} == {

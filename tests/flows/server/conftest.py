@@ -70,7 +70,9 @@ ASKING = Asking()
 
 def results(auc: float = 0.9, model: str = "net") -> dict[str, Any]:
     """What a gate before results leave shows, of one model."""
-    return {"items": [{"item": "1", "model": model, "dataset": "north", "cases": 120, "metrics": {"auc": auc}}]}
+    benchmark = {"id": 1, "name": "fna"}
+    item = {"item": "1", "model": model, "benchmark": benchmark, "dataset": "north", "cases": 120}
+    return {"items": [{**item, "metrics": {"auc": auc}}]}
 
 
 @flow(name="asking", persist_result=False)
