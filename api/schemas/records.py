@@ -151,8 +151,11 @@ class AuditEntry(Strict):
 class AuditVerification(Strict):
     entries: int
     intact: bool
+    """The chain is whole, and no row contradicts what it tells."""
     first_broken: int | None
     head: str
+    changed_rows: list[str] = Field(default_factory=list)
+    """Results and releases that are not what their entries tell, with what differs; looked for in a whole chain alone."""
 
 
 SiteWork.model_rebuild()

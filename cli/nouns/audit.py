@@ -55,7 +55,7 @@ def head(*, as_json: Json = False) -> None:
 
 @app.command()
 def verify(*, as_json: Json = False) -> None:
-    """Let the registry compute its chain again, and compare it with the heads this site kept. Exit code 10: broken."""
+    """Let the registry hold its rows against its chain, and the chain against the heads this site kept. Exit code 10: broken."""
     with registry() as client:
         found = client.audit.verify()
         kept = _kept_heads()
@@ -77,7 +77,9 @@ def verify(*, as_json: Json = False) -> None:
 
 def _worth(entries: int, kept: "list[KeptHead] | None", compared: int) -> str:
     """What was proved, and to whom."""
-    whole = f"The history is whole: {entries} entries, each sealed with the one before it"
+    whole = (
+        f"The history is whole: {entries} entries, each sealed with the one before it, and the results are as they tell"
+    )
     if compared:
         return f"{whole}, and as this hospital saw it: {compared} of the {len(kept or [])} heads that it kept were compared."
     missing = (
@@ -87,6 +89,9 @@ def _worth(entries: int, kept: "list[KeptHead] | None", compared: int) -> str:
 
 
 def _judge(found: "AuditVerification", contradicting: "list[KeptHead]") -> None:
+    if found.changed_rows:
+        changed = "; ".join(found.changed_rows)
+        raise FailedError(f"not what the registry's audit log tells of them, changed in its database: {changed}")
     if not found.intact:
         raise FailedError(f"the registry's audit log is broken at entry {found.first_broken}: its history was changed")
     if contradicting:
@@ -150,5 +155,9 @@ def _entries(client: "RegistryClient", *, limit: int, **filters: str | None) -> 
 
 def _told(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(f"{item['sequence']} ({digest(item['head'])})" for item in value) or "none"
+        return ", ".join(map(_item, value)) or "none"
     return text(value)
+
+
+def _item(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value['sequence']} ({digest(value['head'])})"

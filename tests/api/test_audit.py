@@ -1,5 +1,6 @@
 """The audit log: everything that happened, in one chain that nobody changes unnoticed."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,15 +9,17 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session, col, insert, select
 
 from api.core.audit import AuditLog, AuditRow
 from api.core.database import transaction
+from api.nouns.gates.tables import Gate
+from api.nouns.leaderboard.tables import Release
 from api.schemas.people import OrganizationCreate, TokenCreate
 from api.schemas.records import AuditVerification
-from tests.api.campaign import refused
+from tests.api.campaign import GOOD, Campaign, refused
 from tests.api.world import Registry
 
 HEX = 64
@@ -35,7 +38,7 @@ def _write(registry: Registry, count: int) -> None:
 
 @contextmanager
 def _unprotected(registry: Registry) -> Iterator[Connection]:
-    """A connection of somebody who owns the database, and has taken the triggers away."""
+    """A connection of somebody who owns the database, and has taken the log's triggers away."""
     with transaction(registry.app.state.engine, write=True) as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
@@ -43,6 +46,21 @@ def _unprotected(registry: Registry) -> Iterator[Connection]:
         else:
             for name in ("update", "delete", "replace"):
                 connection.execute(text(f"DROP TRIGGER audit_no_{name}"))
+        yield connection
+
+
+@contextmanager
+def _owned(registry: Registry) -> Iterator[Connection]:
+    """A connection of somebody who has taken all triggers away, and those of foreign keys too."""
+    with transaction(registry.app.state.engine, write=True) as session:
+        connection = session.connection()
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+        else:
+            connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+            triggers = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars()
+            for name in list(triggers):
+                connection.execute(text(f"DROP TRIGGER {name}"))
         yield connection
 
 
@@ -262,6 +280,96 @@ def _chain(registry: Registry, session: Session, total: int) -> Iterator[dict[st
         row.digest = registry.audit._digest(last.digest, row)
         yield row.model_dump()
         last = row
+
+
+class TestVerifyRows:
+    """Rows that were changed past their triggers, while the chain is whole."""
+
+    @pytest.fixture
+    def released(self, campaign: Campaign) -> Campaign:
+        """Two results, and the release of both."""
+        for model, auroc in (("alpha", math.nan), ("beta", 0.7)):
+            campaign.send_result("north", model, {**GOOD, "auroc": auroc})
+        campaign.release()
+        return campaign
+
+    def test_what_nobody_touched_is_whole(self, released: Campaign) -> None:
+        found = _verify(released.registry)
+        assert (found.intact, found.changed_rows) == (True, [])
+
+    @pytest.mark.parametrize(
+        ("statement", "told"),
+        [
+            ("UPDATE result SET metrics = '{\"auroc\": 0.99}' WHERE id = 1", ["result:1: metrics"]),
+            ("UPDATE result SET cases = 101 WHERE id = 2", ["result:2: cases"]),
+            ("UPDATE result SET model_id = 2 WHERE id = 1", ["result:1: model, model_id"]),
+            ("UPDATE result SET dataset_id = 2", ["result:1: dataset_id", "result:2: dataset_id"]),
+            ("UPDATE result SET isolation = 'not_isolated' WHERE id = 1", ["result:1: isolation"]),
+            ("UPDATE result SET started_at = '2020-01-01 00:00:00' WHERE id = 1", ["result:1: started_at"]),
+            ("DELETE FROM release_result; DELETE FROM result WHERE id = 1", ["result:1 is gone", "release:1: results"]),
+            (
+                "UPDATE result SET id = 77 WHERE id = 2; UPDATE release_result SET result_id = 77 WHERE result_id = 2",
+                ["result:2 is gone", "result:77 has no entry", "release:1: results"],
+            ),
+            ("UPDATE leaderboard_release SET results_up_to = 9", ["release:1: results_up_to"]),
+            ("DELETE FROM release_result WHERE result_id = 1", ["release:1: results"]),
+            ("DELETE FROM release_result; DELETE FROM leaderboard_release", ["release:1 is gone"]),
+        ],
+    )
+    def test_one_that_is_not_what_its_entry_tells_is_named(
+        self, released: Campaign, statement: str, told: list[str]
+    ) -> None:
+        with _owned(released.registry) as connection:
+            for part in statement.split("; "):
+                connection.execute(text(part))
+        found = _verify(released.registry)
+        assert (found.intact, found.first_broken, found.changed_rows) == (False, None, told)
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda board: board | {"cases": 1}, "release:1: leaderboard"),
+            (lambda board: board | {"released_at": "2020-01-01T00:00:00+00:00"}, "release:1: released_at"),
+        ],
+    )
+    def test_a_leaderboard_that_is_not_what_was_shown_is_named(
+        self, released: Campaign, change: Callable[[dict[str, Any]], dict[str, Any]], told: str
+    ) -> None:
+        with _owned(released.registry) as connection:
+            board = connection.execute(select(Release.leaderboard)).scalar_one()
+            connection.execute(update(Release).values(leaderboard=change(board)))
+        assert _verify(released.registry).changed_rows == [told]
+
+    def test_a_gate_that_shows_something_else_now_is_named(self, released: Campaign) -> None:
+        with _owned(released.registry) as connection:
+            number = connection.execute(select(Release.gate_id)).scalar_one()
+            connection.execute(update(Gate).where(col(Gate.id) == number).values(shown={}))
+        assert _verify(released.registry).changed_rows == [f"release:1: what was shown at gate:{number}"]
+
+    def test_entries_that_told_less_are_held_against_what_they_tell(
+        self, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a registry wrote them before."""
+        append, known = AuditLog.append, {"score", "model", "dataset", "metrics", "isolation", "decision"}
+
+        def tell_less(log: AuditLog, session: Session, *, detail: dict[str, Any], **values: Any) -> None:
+            kept = {name: value for name, value in detail.items() if name in known}
+            append(log, session, detail=kept, **values)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(AuditLog, "append", tell_less)
+            campaign.send_result("north", "alpha", {**GOOD, "auroc": math.nan})
+        assert _verify(campaign.registry).intact
+        with _owned(campaign.registry) as connection:
+            connection.execute(text("UPDATE result SET model_id = 2"))
+        assert _verify(campaign.registry).changed_rows == ["result:1: model"]
+
+    def test_pages_make_no_difference(self, released: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.nouns.audit.evidence._PAGE", 1)
+        assert _verify(released.registry).intact
+        with _owned(released.registry) as connection:
+            connection.execute(text("UPDATE result SET cases = 101 WHERE id = 2"))
+        assert _verify(released.registry).changed_rows == ["result:2: cases"]
 
 
 class TestRead:

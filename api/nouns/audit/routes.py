@@ -9,6 +9,7 @@ from api.core.audit import AuditLog, AuditRow, public
 from api.core.database import SessionDep
 from api.core.paging import Paging, page
 from api.core.problems import documented
+from api.nouns.audit import evidence
 from api.schemas.common import Line, Page
 from api.schemas.records import AuditEntry, AuditHead, AuditVerification
 
@@ -54,5 +55,9 @@ def read_head(
 
 @router.get("/v1/audit/verification", responses=documented())
 def verify(session: SessionDep, log: Log) -> AuditVerification:
-    """The whole chain, computed again."""
-    return log.verify(session)
+    """The whole chain, computed again; and results and releases held against what it tells of them."""
+    found = log.verify(session)
+    if not found.intact:
+        return found
+    changed = evidence.changed_rows(session)
+    return found.model_copy(update={"intact": not changed, "changed_rows": changed})

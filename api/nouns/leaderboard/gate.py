@@ -51,7 +51,14 @@ def _conclude(act: Act, gate: Gate, outcome: Outcome) -> None:
     act.session.flush()
     shown = (ReleaseResult(release_id=key(release.id), result_id=number) for number in gate.shown["results"])
     act.session.add_all(shown)
-    act.note("leaderboard.released", subject, gate=gate.id, release=release.id, results_up_to=release.results_up_to)
+    act.note(
+        "leaderboard.released",
+        subject,
+        gate=gate.id,
+        release=release.id,
+        results_up_to=release.results_up_to,
+        released_at=moment.isoformat(),
+    )
 
 
 KINDS[GateKind.LEADERBOARD] = Kind(_show, _check, _conclude)

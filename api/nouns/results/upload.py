@@ -91,14 +91,12 @@ def _add(receiving: Receiving, pair: Pair, new: ApprovedResult) -> int:
     )
     receiving.act.session.add(result)
     receiving.act.session.flush()
+    receiving.act.session.refresh(result)  # as the database keeps it: verification compares the two
     receiving.act.note(
         "result.received",
         f"result:{result.id}",
-        score=result.score,
         model=pair.model.name,
         dataset=pair.dataset.name,
-        metrics=result.metrics,
-        isolation=result.isolation.value,
-        decision=result.decision,
+        **result.model_dump(mode="json", exclude={"id", "created_at"}),
     )
     return key(result.id)

@@ -50,6 +50,16 @@ class TestVerify:
         assert ended.code == 10
         assert "entry 5" in ended.err
 
+    def test_a_changed_row_is_ten_and_named(self, at: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows = ["result:3: metrics", "release:1 is gone"]
+        changed = AuditVerification(entries=4, intact=False, first_broken=None, head="00", changed_rows=rows)
+        monkeypatch.setattr("api.client.audit.Audit.verify", lambda _: changed)
+        ended = at("eve", "audit", "verify")
+        assert ended.code == 10
+        assert "changed in its database: result:3: metrics; release:1 is gone" in ended.err
+        assert "result:3: metrics, release:1 is gone" in " ".join(ended.out.split())
+        assert at("eve", "audit", "verify", "--json").json["changed_rows"] == rows
+
 
 class TestCompare:
     @pytest.fixture
