@@ -6,6 +6,7 @@ they fit. What can be read again is read again now.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,9 @@ from agents.manifest import Manifest, build_manifest
 from agents.measured import execution_folder
 from agents.planner import Unit, find_benchmark, units
 from agents.site import Site
+from agents.store import outbox
 from agents.store.gates import decision_of
-from agents.store.tables import Dataset, Execution, Gate, OutboxItem, OutboxState, Score
+from agents.store.tables import Dataset, Execution, Gate, Score
 from api.schemas.benchmarks import Verdict
 from api.schemas.border import ApprovedResult, PayloadKind
 from cubes.contract import ContainerType, load_contract
@@ -198,13 +200,16 @@ def _left(session: Session, execution: Execution) -> Iterator[Link]:
 
 
 def _sent(session: Session, score: Score) -> Iterator[Link]:
-    query = select(OutboxItem).where(OutboxItem.kind == PayloadKind.RESULT, OutboxItem.state == OutboxState.SENT)
-    for item in session.exec(query.order_by(col(OutboxItem.id))):
-        result = ApprovedResult.model_validate_json(item.body)
+    """Whatever was handed over of a score, taken or not, with everybody who allowed it."""
+    for left in outbox.departures(session):
+        if left["kind"] != PayloadKind.RESULT:
+            continue
+        result = ApprovedResult.model_validate_json(outbox.what_left(session, left["id"]))
         if (result.score, result.model_id, result.benchmark_id) == (score.identity, score.model_id, score.benchmark_id):
             fits = result.model_digest == score.model_digest and result.dataset_root == score.dataset_root
-            note = f"{result.decision.person}, left {item.sent_at:%Y-%m-%d %H:%M} UTC" if item.sent_at else ""
-            yield Link("left", "result", item.sha256, fits, note)
+            people = " and ".join(each["person"] for each in left["decisions"])
+            when = f"{datetime.fromisoformat(left['left_at']):%Y-%m-%d %H:%M} UTC"
+            yield Link("left", "result", left["sha256"], fits, f"{people}, left {when}, {left['state']}")
 
 
 def _gates(session: Session, name: str, key: str, value: str) -> Iterator[tuple[Gate, dict[str, Any]]]:

@@ -37,8 +37,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
 @pytest.fixture
 def execution(here: Hospital) -> Execution:
     with here.site.store.read() as session:
-        (found,) = list_executions(session)
-    return found
+        return list_executions(session)[0]
 
 
 def _digests(links: list[Link], what: str) -> list[tuple[str, str]]:
@@ -58,8 +57,21 @@ class TestTrail:
         root = dataset.document["root"]
         assert _digests(links, "dataset") == [(moment, root) for moment in ("registered", "prepared", "scored")]
         (left,) = [link for link in links if link.moment == "left"]
-        assert left.note.startswith("Owner <owner@north.example>")
+        assert left.note.startswith("Owner <owner@north.example>, left 20")
+        assert left.note.endswith(" UTC, taken")
         assert json.loads(result.body)["dataset_root"] == root
+
+    def test_a_result_that_the_registry_refused_left_all_the_same(self, here: Hospital) -> None:
+        here.offer(here.registry.work.benchmarks[0].models[0].cube, here.model("# another\n" + here.program_text))
+        here.evaluate(2)
+        here.release(2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(here.registry, "fault", lambda taken: 409 if taken.kind == "result" else None)
+            here.site.border.flush()
+        with here.site.store.read() as session:
+            refused = list_executions(session)[1]
+        (left,) = [link for link in trail_of(here.site, refused) if link.moment == "left"]
+        assert left.note.endswith(" UTC, refused")
 
     def test_the_benchmark_s_cubes_are_those_that_prepared_and_scored(
         self, here: Hospital, execution: Execution
