@@ -1,6 +1,7 @@
 """The cluster that KUBECONFIG names: namespaces of the demonstration's, what runs in them, and their end."""
 
 import json
+import time
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from cli.errors import FailedError, NotSetUpError
 
 _REMOVE_S: Final = 600
 _BRING_S: Final = 180
+_NO_LOG: Final = "unable to retrieve container logs"
 _STUCK: Final = ("CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 
 
@@ -101,8 +103,18 @@ def _require_hope(namespace: str, pod: str, container: dict[str, Any]) -> None:
         return
     said = waiting.get("message", "")
     if container["restartCount"]:
-        said += "\n" + kubectl("-n", namespace, "logs", pod, "-c", container["name"], "--previous", "--tail=15")
+        said += "\n" + _last_words(namespace, pod, container["name"])
     raise FailedError(f"{container['name']!r} of {pod!r} in {namespace!r}: {waiting['reason']}: {said.strip()}")
+
+
+def _last_words(namespace: str, pod: str, container: str) -> str:
+    """The end of a container's log. A node removes those that ended, and what it tells of the last may be a moment old."""
+    for _ in range(5):
+        said = kubectl("-n", namespace, "logs", pod, "-c", container, "--previous", "--tail=15")
+        if not said.startswith(_NO_LOG):
+            return said
+        time.sleep(1)
+    return ""
 
 
 def bring(namespace: str, claim: str, image: str, archive: Path) -> None:
