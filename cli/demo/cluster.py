@@ -1,9 +1,9 @@
 """The cluster that KUBECONFIG names: namespaces of the demonstration's, what runs in them, and their end."""
 
 import json
-import time
 import os
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
