@@ -36,13 +36,27 @@ def _all(session: Session) -> Iterator[str]:
 
 def _changed_results(session: Session) -> Iterator[str]:
     for entries in _pages(session, "result.received"):
-        numbers = [_number(entry.subject) for entry in entries]
-        rows = {row.id: row for row in session.exec(select(Result).where(col(Result.id).in_(numbers)))}
-        for entry, number in zip(entries, numbers, strict=True):
-            if number not in rows:
+        rows = _results(session, [_number(entry.subject) for entry in entries])
+        for entry in entries:
+            if entry.subject not in rows:
                 yield f"{entry.subject} is gone"
             else:
-                yield from _finding(entry.subject, _differences(_told(session, rows[number]), entry.detail))
+                # Entries did not always tell all of a result.
+                yield from _finding(entry.subject, _differences(rows[entry.subject], entry.detail))
+
+
+def _results(session: Session, numbers: list[int]) -> dict[str, dict[str, Any]]:
+    """Results by subject, each with everything that an entry may tell of it."""
+    query = (
+        select(Result, Model.name, Dataset.name)
+        .join(Model, col(Model.id) == col(Result.model_id))
+        .join(Dataset, col(Dataset.id) == col(Result.dataset_id))
+        .where(col(Result.id).in_(numbers))
+    )
+    return {
+        f"result:{result.id}": {**result.model_dump(mode="json"), "model": model, "dataset": dataset}
+        for result, model, dataset in session.exec(query)
+    }
 
 
 def _results_that_nobody_sent(session: Session) -> Iterator[str]:
@@ -89,13 +103,6 @@ def _release_differences(session: Session, release: Release, entry: AuditRow) ->
     }
     told |= {name: entry.detail[name] for name in ("gate", "released_at") if name in entry.detail}
     return _differences(found, {**told, "benchmark": gate.subject_id})
-
-
-def _told(session: Session, result: Result) -> dict[str, Any]:
-    """A result as its entry tells of it; entries did not always tell all of it."""
-    model, dataset = session.get(Model, result.model_id), session.get(Dataset, result.dataset_id)
-    names = {"model": model and model.name, "dataset": dataset and dataset.name}
-    return {**result.model_dump(mode="json"), **names}
 
 
 def _differences(found: dict[str, Any], told: dict[str, Any]) -> list[str]:
