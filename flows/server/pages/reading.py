@@ -120,7 +120,7 @@ def _part(title: str, value: Any, earlier: Earlier) -> Iterator[Section]:
 
 
 def _table(title: str, rows: Rows, earlier: Earlier) -> Iterator[Section]:
-    """Rows that differ as a table, and what they share below it."""
+    """Rows that differ as a table, and what they share below it: of a single row all but its name and its numbers."""
     names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: _place(name, rows))
     shared = [name for name in names if _place(name, rows) > _NUMBERS and _is_shared(name, rows)]
     columns = [name for name in names if name not in shared]
@@ -137,11 +137,12 @@ def _table(title: str, rows: Rows, earlier: Earlier) -> Iterator[Section]:
     yield Section(_words(title), header, lines, _changes(rows, earlier))
     if shared:
         facts = [[Cell(_words(name)), as_cell(rows[0][name], name)] for name in shared]
-        yield Section(f"{_words(title)}: the same for all {len(rows)}", [], facts)
+        said = f"the same for all {len(rows)}" if len(rows) > 1 else "besides"
+        yield Section(f"{_words(title)}: {said}", [], facts)
 
 
 def _is_shared(name: str, rows: Rows) -> bool:
-    return len(rows) > 1 and all(name in row and row[name] == rows[0][name] for row in rows)
+    return all(name in row and row[name] == rows[0][name] for row in rows)
 
 
 def _place(name: str, rows: Rows) -> int:

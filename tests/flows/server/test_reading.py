@@ -47,9 +47,11 @@ class TestResults:
         assert _words(found["results: the same for all 2"]) == [["dataset", "north"]]
         assert "auc" in [cell.text for cell in found["results"].header]
 
-    def test_of_one_alone_nothing_is_set_apart(self) -> None:
+    def test_of_one_alone_only_its_numbers_are_in_the_row(self) -> None:
+        """All that is decided about in one line would be wider than any screen."""
         found = _sections({"items": [_item(1, auc=0.9)]})
-        assert [cell.text for cell in found["results"].header] == ["item", "model", "auc", "dataset"]
+        assert [cell.text for cell in found["results"].header] == ["item", "model", "auc"]
+        assert _words(found["results: besides"]) == [["dataset", "north"]]
 
     def test_what_changed_since_the_last_release(self) -> None:
         items = [_item(1, auc=0.95, brier=0.1), _item(2, auc=0.5)]
@@ -69,7 +71,7 @@ class TestResults:
 
     def test_a_metric_that_was_not_measured_before(self) -> None:
         found = _sections({"items": [_item(1, auc=0.9, f1=0.8)]}, {"1": {"auc": 0.9}})["results"]
-        assert [cell.remark for cell in found.rows[0]] == ["", "", "as before", "new", ""]
+        assert [cell.remark for cell in found.rows[0]] == ["", "", "as before", "new"]
 
     def test_numbers_of_each_dataset_are_a_table_of_their_own(self) -> None:
         per = {"north/a": {"auc": 0.8}, "south/b": {"auc": 0.9}}
