@@ -21,7 +21,14 @@ def _shown() -> dict[str, Any]:
         "benchmark": {"id": 4, "name": "breast-fna", "title": ATTACK},
         "statistics": {"cases": 120, "malignant": 44, "features": features},
         "items": [
-            {"item": str(number), "model": model, "dataset": "north-fna", "cases": 120, "metrics": metrics}
+            {
+                "item": str(number),
+                "benchmark": {"id": 4, "name": "breast-fna"},
+                "model": model,
+                "dataset": "north-fna",
+                "cases": 120,
+                "metrics": metrics,
+            }
             for number, model, metrics in (
                 (1, "logistic-regression", {"auroc": 0.98123, "brier": 0.0612}),
                 (2, ATTACK, {"auroc": 0.99023, "brier": 0.0498}),
