@@ -77,9 +77,7 @@ def verify(*, as_json: Json = False) -> None:
 
 def _worth(entries: int, kept: "list[KeptHead] | None", compared: int) -> str:
     """What was proved, and to whom."""
-    whole = (
-        f"The history is whole: {entries} entries, each sealed with the one before it, and the results are as they tell"
-    )
+    whole = f"The history is whole: {entries} entries, each sealed with the one before it, results as they tell"
     if compared:
         return f"{whole}, and as this hospital saw it: {compared} of the {len(kept or [])} heads that it kept were compared."
     missing = (

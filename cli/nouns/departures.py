@@ -22,6 +22,8 @@ def _reasons(decisions: Decisions) -> str:
     return "; ".join(each["reason"] for each in decisions) or "-"
 
 
+_ANSWER = Column("registry", "state")
+"""Shown where the registry has not taken everything."""
 _COLUMNS = (
     Column("id", "id"),
     Column("left at (UTC)", "left_at", when),
@@ -29,7 +31,7 @@ _COLUMNS = (
     Column("about", "subject"),
     Column("bytes", "bytes"),
     Column("sha256", "sha256", digest),
-    Column("registry", "state"),
+    _ANSWER,
     Column("allowed by", "decisions", _people),
     Column("because", "decisions", _reasons),
 )
@@ -62,7 +64,9 @@ def departures(
     with site_store() as here, here.store.read() as session:
         left = all_departures(session)
     chosen = [item for item in left if kind in {None, item["kind"]} and (item["decisions"] or not decided)]
-    emit_list(chosen, _COLUMNS, as_json=as_json, empty="Nothing has left this hospital.")
+    all_taken = all(item["state"] == "taken" for item in chosen)
+    columns = [column for column in _COLUMNS if column is not _ANSWER or not all_taken]
+    emit_list(chosen, columns, as_json=as_json, empty="Nothing has left this hospital.")
     if not as_json and chosen:
         note(_summary(chosen))
 

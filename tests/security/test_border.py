@@ -54,7 +54,15 @@ MAY_CONNECT: Final = {
 
 def _modules(*folders: str) -> Mapping[str, ast.Module]:
     paths = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    return {path.relative_to(ROOT).as_posix(): _parsed(path) for path in paths}
+
+
+def _parsed(path: Path) -> ast.Module:
+    text = path.read_text(encoding="utf-8")
+    try:
+        return ast.parse(text)
+    except SystemError:  # another thread was parsing, too: https://github.com/python/cpython/issues/106905
+        return ast.parse(text)
 
 
 def _imports(module: ast.Module) -> set[str]:

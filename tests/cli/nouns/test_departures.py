@@ -66,6 +66,7 @@ class TestDepartures:
         ended = assay("departures")
         assert "Data_Owner <data_owner@north.example>" in ended.out
         assert "aggregates only" in ended.out
+        assert "taken" not in ended.out  # all of it was
         assert "2 execution_event" in ended.err
 
     @pytest.mark.usefixtures("_left")
