@@ -114,10 +114,9 @@ class Border:
 
     def _send(self, item: OutboxItem) -> _Ended:
         try:
-            with self._store.read() as session:
-                payload = clear(session, item)
             # Committed before a byte goes: an answer may be lost, and so may this process.
             with self._store.write() as session:
+                payload = clear(session, item)
                 box.mark_offered(session, item.id or 0)
             answer = self._client.send(item.kind, item.body, idempotency_key=item.idempotency_key)
         except (NotClearedError, RegistryError) as error:

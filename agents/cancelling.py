@@ -34,13 +34,12 @@ def cancel_job(store: Store, prefect: PrefectApi | None, job: Job, *, by: str, t
         if job.flow_run_id is None and current.flow_run_id is not None and current.state in LIVE_JOBS:
             raise ConflictError(f"job {job.id[:8]!r} has begun this very moment: cancel it once more")
         end_job(session, job.id, JobState.CANCELLED, message)
-        ended = jobs.find_job(session, job.id)
-        if ended.state != JobState.CANCELLED:
-            raise ConflictError(f"job {job.id[:8]!r} has ended as {ended.state.value!r}: there is nothing to cancel")
+        if current.state != JobState.CANCELLED:
+            raise ConflictError(f"job {job.id[:8]!r} has ended as {current.state.value!r}: there is nothing to cancel")
         if job.state in LIVE_JOBS:  # the agent may have seen the run's end first, and does not know whose wish it was
-            ended.message = message
-            session.add(ended)
-        return ended
+            current.message = message
+            session.add(current)
+        return current
 
 
 def _end_or_leave(store: Store, prefect: PrefectApi, flow_run_id: str, timeout_s: float) -> None:

@@ -46,7 +46,7 @@ class FileLock:
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         until = time.monotonic() + _LOOKING_S
-        while not _is_ours(descriptor):
+        while not took(descriptor):
             if time.monotonic() >= until:
                 holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
                 os.close(descriptor)
@@ -72,7 +72,8 @@ class FileLock:
             self._descriptor = None
 
 
-def _is_ours(descriptor: int) -> bool:
+def took(descriptor: int) -> bool:
+    """Take the lock of an open file, unless somebody else has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -201,9 +201,7 @@ def _left(session: Session, execution: Execution) -> Iterator[Link]:
 
 def _sent(session: Session, score: Score) -> Iterator[Link]:
     """Whatever was handed over of a score, taken or not, with everybody who allowed it."""
-    for left in outbox.departures(session):
-        if left["kind"] != PayloadKind.RESULT:
-            continue
+    for left in outbox.departures(session, PayloadKind.RESULT):
         result = ApprovedResult.model_validate_json(outbox.what_left(session, left["id"]))
         if (result.score, result.model_id, result.benchmark_id) == (score.identity, score.model_id, score.benchmark_id):
             fits = result.model_digest == score.model_digest and result.dataset_root == score.dataset_root

@@ -1,7 +1,6 @@
 """One at a time: two runs that want the same outcome make it once, in whichever process or pod they are."""
 
 import asyncio
-import fcntl
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from agents.locks import took
 from agents.site import current_site
 
 _LOOK_S: Final = 0.2
@@ -36,19 +36,11 @@ async def alone(folder: Path, *, waits: Callable[[], None] = _nothing) -> AsyncI
         path = current_site().home.folder("locks") / f"{folder.parent.name}-{folder.name}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if not _took(descriptor):
+            if not took(descriptor):
                 waits()
                 # A thread that waits in the kernel would go on waiting, and then hold it, after its task was cancelled.
-                while not _took(descriptor):  # noqa: ASYNC110 - another process's file has no event to wait for
+                while not took(descriptor):  # noqa: ASYNC110 - another process's file has no event to wait for
                     await asyncio.sleep(_LOOK_S)
             yield
         finally:
             os.close(descriptor)
-
-
-def _took(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,8 +1,8 @@
 """Site flow `evaluate`: run approved models on a dataset here, as wide as the site's slots."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,49 +81,55 @@ async def execution(unit: Unit, label: str, begun: Callable[[], None]) -> None:
     folder = execution_folder(site.home, unit.identity)
     folder.mkdir(mode=0o700, exist_ok=True)
     started = now()
-    async with AsyncExitStack() as held:
-        # Another model, benchmark or job may be this very execution: one infers, the others find what it left.
-        await held.enter_async_context(alone(folder, waits=begun))
+
+    def waits(why: str) -> None:
+        with site.store.write() as session:
+            note_waiting(session, row, why)
+
+    # Another model, benchmark or job may be this very execution: one infers, the others find what it left.
+    async with alone(folder, waits=begun):
         inferred = await asyncio.to_thread(predictions_are_whole, folder)
         row = _begin(site, unit, dataset, Step.EVALUATE if inferred else Step.INFER)
-
-        def waits(why: str) -> None:
-            with site.store.write() as session:
-                note_waiting(session, row, why)
-
-        try:
+        with _recorded(site, row):
             await asyncio.to_thread(verify, dataset.name, prepared, unit.dataset.root)
             if not inferred:
                 await infer(unit.model.cube, prepared, folder, label, begun=begun, waits=waits)
                 _end(site, row)
                 row = _begin(site, unit, dataset, Step.EVALUATE)
-            await held.aclose()
-            scores = score_folder(site.home, unit.identity, unit.score)
-            async with alone(scores, waits=begun):
-                metrics = await evaluate(
-                    unit.benchmark.metrics_cube,
-                    folder / "predictions",
-                    prepared,
-                    schemas=unit.benchmark.metrics,
-                    folder=scores,
-                    label=label,
-                    begun=begun,
-                    waits=waits,
-                )
-            score = _score(unit, dataset, metrics, weaker_probe(folder, site.require_isolation()))
-            score.started_at, score.cases = started, prepared.cases
-        except DatasetChangedError as error:
-            _end(site, row, error=ErrorClass.DATASET_CHANGED, message=str(error))
-            raise
-        except StepFailedError as error:
-            _end(site, row, error=error.error_class, exit_code=error.exit_code, message=str(error))
-            raise
-        except Exception as error:
-            _end(site, row, error=ErrorClass.INTERNAL, message=f"{type(error).__name__}: {error}")
-            raise
+    scores = score_folder(site.home, unit.identity, unit.score)
+    with _recorded(site, row):
+        async with alone(scores, waits=begun):
+            metrics = await evaluate(
+                unit.benchmark.metrics_cube,
+                folder / "predictions",
+                prepared,
+                schemas=unit.benchmark.metrics,
+                folder=scores,
+                label=label,
+                begun=begun,
+                waits=waits,
+            )
+        score = _score(unit, dataset, metrics, weaker_probe(folder, site.require_isolation()))
+        score.started_at, score.cases = started, prepared.cases
     with site.store.write() as session:
         save_score(session, score)
         end_step(session, row)
+
+
+@contextmanager
+def _recorded(site: Site, row: Execution) -> Iterator[None]:
+    """What breaks off in the block is the end of a step, with its class."""
+    try:
+        yield
+    except DatasetChangedError as error:
+        _end(site, row, error=ErrorClass.DATASET_CHANGED, message=str(error))
+        raise
+    except StepFailedError as error:
+        _end(site, row, error=error.error_class, exit_code=error.exit_code, message=str(error))
+        raise
+    except Exception as error:
+        _end(site, row, error=ErrorClass.INTERNAL, message=f"{type(error).__name__}: {error}")
+        raise
 
 
 class Line:

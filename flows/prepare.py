@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from sqlmodel import Session
 
 from agents.errors import HomeError
 from agents.manifest import build_manifest
@@ -67,17 +68,16 @@ async def _prepare(site: Site, job: Job) -> tuple[BenchmarkWork, Prepared]:
     report(site, job_id, step="statistics")
     statistics = await compute_statistics(benchmark.preparator, prepared, name)
     with site.store.write() as session:
-        if find_dataset(session, name).state != DatasetState.REGISTERED:  # by this very run, before it broke off
-            update_dataset(
-                session,
-                name,
-                folder=str(folder),
-                root=prepared.manifest.root,
-                cases=prepared.cases,
-                statistics=statistics,
-                preparator_digest=benchmark.preparator.pack_digest,
-                state=DatasetState.PREPARED,
-            )
+        _update(
+            session,
+            name,
+            folder=str(folder),
+            root=prepared.manifest.root,
+            cases=prepared.cases,
+            statistics=statistics,
+            preparator_digest=benchmark.preparator.pack_digest,
+            state=DatasetState.PREPARED,
+        )
     report(site, job_id, step="gate")
     return benchmark, prepared
 
@@ -130,5 +130,10 @@ def _register(site: Site, decision: Decision) -> None:
 
 def _set_state(site: Site, name: str, state: DatasetState, message: str) -> None:
     with site.store.write() as session:
-        if find_dataset(session, name).state != DatasetState.REGISTERED:  # by this very run, before it broke off
-            update_dataset(session, name, state=state, message=message[:20_000])
+        _update(session, name, state=state, message=message[:20_000])
+
+
+def _update(session: Session, name: str, **changes: Any) -> None:
+    """Change a dataset, unless this very run has registered it before it broke off."""
+    if find_dataset(session, name).state != DatasetState.REGISTERED:
+        update_dataset(session, name, **changes)

@@ -26,6 +26,7 @@ from cubes.contract import TaskName, load_contract
 from cubes.errors import CubeError
 
 CUBE: Final = Path(__file__).with_name("probe_cube")
+_KEY: Final = "probe-"
 _LIMITS: Final = Limits(deadline_s=120, memory_bytes=256 << 20, processes=32, output_bytes=1 << 20, log_bytes=1 << 20)
 _NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
@@ -36,6 +37,11 @@ class ProtectionMissingError(RuntimeSetupError):
     def __init__(self, check: str, message: str) -> None:
         super().__init__(message)
         self.check = check
+
+
+def is_probe(key: str) -> bool:
+    """Whether a step's key is that of a probe: no attempt stands for it, and it ends by itself."""
+    return key.startswith(_KEY)
 
 
 class Ground(Protocol):
@@ -119,7 +125,7 @@ def probe_request(folder: Path, told: Mapping[str, Any]) -> StepRequest:
     (data / "input").write_text(str(told["word"]), encoding="utf-8")
     parameters.write_text(json.dumps(dict(told)), encoding="utf-8")
     return StepRequest(
-        key=f"probe-{secrets.token_hex(4)}",
+        key=f"{_KEY}{secrets.token_hex(4)}",
         cube=CubeBundle(contract=load_contract(cube), pack_digest="", folder=cube),
         task=TaskName.INFER,
         volumes={"data_path": data, "parameters_file": parameters, "output_path": output},

@@ -123,13 +123,15 @@ def mark_later(session: Session, item_id: int, why: str) -> None:
     session.add(item)
 
 
-def departures(session: Session) -> list[dict[str, Any]]:
-    """Everything that left this site, oldest first: what, how large, its sha256, when, and who allowed it.
+def departures(session: Session, kind: PayloadKind | None = None) -> list[dict[str, Any]]:
+    """Everything (of a kind) that left this site, oldest first: what, how large, its sha256, when, and who allowed it.
 
     What the registry refused reached it all the same, and what it did not answer may have.
     """
     left = col(OutboxItem.offered_at).is_not(None) | col(OutboxItem.sent_at).is_not(None)
     query = select(OutboxItem, Decision).join(Decision, isouter=True).where(left)
+    if kind is not None:
+        query = query.where(OutboxItem.kind == kind)
     return [
         {
             "id": item.id,

@@ -16,6 +16,7 @@ from agents.images.engine_archive import write_engine_archive
 from agents.images.errors import ImageError, ImageTamperedError, ImageUnavailableError
 from agents.runtimes.docker.container import API_VERSION, KEY_LABEL, SITE_LABEL
 from agents.runtimes.docker.settings import DockerSettings
+from agents.runtimes.probe import is_probe
 from agents.runtimes.protocol import CubeBundle, RuntimeSetupError
 from cubes.contract import ContainerType
 from cubes.image_reference import DEFAULT_REGISTRY, ImageReference, parse_reference
@@ -222,9 +223,8 @@ class Engine:
 
 
 def _is_probe(found: Mapping[str, Any]) -> bool:
-    """Whether a container is a probe under way, maybe another process's: no attempt stands for it, and it ends by itself."""
-    key: str = found["Labels"].get(KEY_LABEL, "")
-    return key.startswith("probe-") and found.get("State") not in _OVER
+    """Whether a container is a probe under way, maybe another process's."""
+    return is_probe(found["Labels"].get(KEY_LABEL, "")) and found.get("State") not in _OVER
 
 
 @contextmanager

@@ -13,7 +13,10 @@ from agents.runtimes.telling import Teller
 _ROTATED: Final = 8 << 20
 """Nodes begin a new file at 10 MiB by default, and then no longer give the whole log at once."""
 _AGAIN_S: Final = 0.5
+_LONGEST_S: Final = 10.0
+"""Each time it is asked for, a log comes from its beginning."""
 _WHOLE_S: Final = 20.0
+"""A node may take a connection and never answer; its pod waits to be ended."""
 
 
 class PodLog:
@@ -33,18 +36,18 @@ class PodLog:
         self._open().close()
 
     async def follow(self, pod: str) -> None:
-        """Copy until the log ends or is too large, through breaks of the connection."""
+        """Copy until the log is too large, or whoever called has seen the step's end; through breaks of the connection."""
+        pause = _AGAIN_S
         while not self.too_large:
             try:
                 await self._copy(self._cluster.stream(f"v1/pods/{pod}/log", container=STEP, follow="true"))
             except ClusterAwayError:
-                await asyncio.sleep(_AGAIN_S)
+                pass
             except ClusterError:
                 return
-            else:
-                await asyncio.sleep(
-                    _AGAIN_S
-                )  # a node's log reader ends sooner than the program: whoever follows says when
+            # An answer that ends in order is no end either: a node's reader may end sooner than the program.
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_S)
 
     async def finish(self, pod: str) -> None:
         """The pod is over: have its whole log, rather than what the live copy had by then."""

@@ -38,7 +38,7 @@ from agents.runtimes.kubernetes.template import STEP, load_template
 from agents.runtimes.kubernetes.verdict import Over, is_quota
 from agents.runtimes.lending import lend
 from agents.runtimes.outcomes import step_outcome
-from agents.runtimes.probe import run_probe
+from agents.runtimes.probe import is_probe, run_probe
 from agents.runtimes.protocol import CubeBundle, RuntimeSetupError, StepOutcome, StepRequest
 from agents.runtimes.waiting import uninterrupted
 from api.schemas.border import ErrorClass, ProbeOutcome
@@ -278,9 +278,8 @@ def _own_node() -> str | None:
 
 
 def _is_probe(job: Mapping[str, Any]) -> bool:
-    """Whether a Job is a probe under way: no attempt stands for it, and it ends by itself."""
-    key: str = job["metadata"].get("annotations", {}).get(KEY_ANNOTATION, "")
-    return key.startswith("probe-") and not _is_over(job)
+    """Whether a Job is a probe under way, maybe another process's."""
+    return is_probe(job["metadata"].get("annotations", {}).get(KEY_ANNOTATION, "")) and not _is_over(job)
 
 
 def _is_over(job: Mapping[str, Any]) -> bool:

@@ -112,9 +112,8 @@ def judge(pod: Json) -> Verdict:
     statuses = status.get("containerStatuses") or ()
     container: Json = next((each.get("state", {}) for each in statuses if each.get("name") == STEP), {})
     ended: Json | None = container.get("terminated")
-    good = ended is not None and ended.get("exitCode") == 0 and status.get("reason") not in _POD_REASONS
-    if good and not _was_told_to_go(pod, ended or {}):
-        return Over(0, started_at=_moment((ended or {}).get("startedAt")))
+    if ended is not None and _is_good(pod, ended):
+        return Over(0, started_at=_moment(ended.get("startedAt")))
     if (taken := _taken_away(pod)) is not None:
         return taken
     if ended is not None:
@@ -167,34 +166,36 @@ def _taken_away(pod: Json) -> Over | None:
         error = _POD_REASONS.get(reason, ErrorClass.UNSCHEDULABLE)
         own = error == ErrorClass.EVICTED and _is_own_disk(status)
         return Over(None, ErrorClass.DISK if own else error, _words(status))
-    for condition in status.get("conditions", ()):
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            error = _DISRUPTIONS.get(condition.get("reason", ""), ErrorClass.EVICTED)
-            if error == ErrorClass.EVICTED and _is_own_disk(condition):
-                error = ErrorClass.DISK
-            # From a node that is lost nobody reports how a program ended.
-            if error == ErrorClass.NODE_LOST or _has_ended(pod):
-                return Over(None, error, _words(condition))
+    for condition in _disruptions(pod):
+        error = _DISRUPTIONS.get(condition.get("reason", ""), ErrorClass.EVICTED)
+        if error == ErrorClass.EVICTED and _is_own_disk(condition):
+            error = ErrorClass.DISK
+        # From a node that is lost nobody reports how a program ended.
+        if error == ErrorClass.NODE_LOST or _has_ended(pod):
+            return Over(None, error, _words(condition))
     return None
+
+
+def _disruptions(pod: Json) -> list[Json]:
+    """The cluster's words that it takes the pod away."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return [each for each in conditions if each["type"] == "DisruptionTarget" and each["status"] == "True"]
 
 
 def _is_own_disk(said: Json) -> bool:
     return any(words in str(said.get("message", "")).lower() for words in _OWN_DISK)
 
 
-def _was_told_to_go(pod: Json, ended: Json) -> bool:
-    """Whether a program that ended well did so when it was told to: what it left is then not all."""
-    conditions = pod.get("status", {}).get("conditions", ())
-    moments = [
-        _moment(condition.get("lastTransitionTime"))
-        for condition in conditions
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True"
-    ]
+def _is_good(pod: Json, ended: Json) -> bool:
+    """Whether a program ended well by itself: what one leaves that ends when it is told to go is not all."""
+    if ended.get("exitCode") != 0 or pod["status"].get("reason") in _POD_REASONS:
+        return False
+    moments = [_moment(condition.get("lastTransitionTime")) for condition in _disruptions(pod)]
     if (deleted := _moment(pod["metadata"].get("deletionTimestamp"))) is not None:
         moments.append(deleted - timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds", 0)))
     finished = _moment(ended.get("finishedAt"))
     # Seconds are all that Kubernetes tells: what ended in the same one, ended before.
-    return finished is not None and any(moment is not None and finished > moment for moment in moments)
+    return finished is None or all(moment is None or finished <= moment for moment in moments)
 
 
 def _has_ended(pod: Json) -> bool:

@@ -9,7 +9,7 @@ from api.nouns.benchmarks.states import MACHINE, Action
 from api.nouns.benchmarks.tables import Benchmark
 from api.nouns.gates.kinds import KINDS, Kind, Outcome
 from api.nouns.gates.tables import Gate
-from api.nouns.leaderboard.rules import counted, current, newest_result
+from api.nouns.leaderboard.rules import counted, made_of, newest_result
 from api.nouns.leaderboard.tables import Release, ReleaseResult
 from api.schemas.benchmarks import GateKind, Verdict
 from api.storage.columns import now
@@ -19,9 +19,10 @@ def _show(session: Session, gate: Gate) -> dict[str, Any]:
     benchmark = session.get_one(Benchmark, gate.subject_id)
     # Fixed when it is asked: else results that keep coming would keep anybody from deciding.
     up_to = gate.shown.get("results_up_to", newest_result(session, gate.subject_id))
+    results = counted(session, benchmark, up_to=up_to)
     return {
-        "leaderboard": current(session, benchmark, up_to=up_to).model_dump(mode="json"),
-        "results": sorted(key(result.id) for result in counted(session, benchmark, up_to=up_to)),
+        "leaderboard": made_of(session, benchmark, results).model_dump(mode="json"),
+        "results": sorted(key(result.id) for result in results),
         "results_up_to": up_to,
         "model_owner_consent": benchmark.model_owner_consent,
     }

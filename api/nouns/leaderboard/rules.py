@@ -1,5 +1,7 @@
 """Leaderboards: as they are now for the committee, as they were released for everybody else."""
 
+from collections.abc import Sequence
+
 from sqlmodel import Session, col, func, select
 
 from api.access.acting import Act, key
@@ -46,6 +48,11 @@ def leaderboard_for(session: Session, principal: Principal, benchmark_id: int, *
 
 def current(session: Session, benchmark: Benchmark, *, up_to: int | None = None) -> Leaderboard:
     """The leaderboard by approved models, approved datasets and the present metrics cube, and by results until `up_to`."""
+    return made_of(session, benchmark, counted(session, benchmark, up_to=up_to))
+
+
+def made_of(session: Session, benchmark: Benchmark, results: Sequence[Result]) -> Leaderboard:
+    """The leaderboard that `counted` results make."""
     schemas = [MetricSchema.model_validate(metric) for metric in benchmark.metrics]
     datasets = _datasets(session, key(benchmark.id))
     contest = Contest(
@@ -53,7 +60,7 @@ def current(session: Session, benchmark: Benchmark, *, up_to: int | None = None)
         primary=next(schema for schema in schemas if schema.name == benchmark.primary_metric),
         models=_models(session, key(benchmark.id)),
         datasets=datasets,
-        measured=[_measured(result) for result in counted(session, benchmark, up_to=up_to)],
+        measured=[_measured(result) for result in results],
     )
     places = contest.measured_datasets
     return Leaderboard(

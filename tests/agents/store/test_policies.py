@@ -141,24 +141,25 @@ class TestDelegation:
             with pytest.raises(ConflictError):
                 _decide(session, gate, owner)
 
+    def _taken_back(self, session: Session, owner: Person, helper: Person) -> Gate:
+        """A gate that was decided under a delegation that has ended since."""
+        gate = _open(session)
+        delegate(session, owner, helper, until=now() + SOON)
+        _decide(session, gate, helper)
+        assert end_delegations(session, owner) == 1
+        session.flush()
+        return gate
+
     def test_what_is_taken_back_counts_no_longer(self, store: Store, owner: Person, person: Make) -> None:
         helper = person(Role.OPERATOR)
         with store.write() as session:
-            gate = _open(session)
-            delegate(session, owner, helper, until=now() + SOON)
-            _decide(session, gate, helper)
-            assert end_delegations(session, owner) == 1
-            session.flush()
+            gate = self._taken_back(session, owner, helper)
             assert book.valid_decision(session, gate.id) is None
 
     def test_nor_when_it_is_given_again(self, store: Store, owner: Person, person: Make) -> None:
         helper = person(Role.OPERATOR)
         with store.write() as session:
-            gate = _open(session)
-            delegate(session, owner, helper, until=now() + SOON)
-            _decide(session, gate, helper)
-            end_delegations(session, owner)
-            session.flush()
+            gate = self._taken_back(session, owner, helper)
             delegate(session, owner, helper, until=now() + SOON)
             assert book.valid_decision(session, gate.id) is None
 
